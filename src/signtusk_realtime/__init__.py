@@ -1,0 +1,1 @@
+"""signtusk-realtime: what happens to documents, told at once, in order, without losing anything."""

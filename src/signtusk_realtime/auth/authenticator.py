@@ -1,0 +1,33 @@
+"""The authenticator port: from credentials to an identity.
+
+Owns: what a request may carry to say who it is, and the contract of checking it.   Not: where in a request credentials stand (server), what
+an identity may do (sessions, operations).
+Rule 1: the identity comes from the credentials alone.   Rule 2: no message repeats a secret.   Rule 3: fail closed.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+from msgspec import Struct
+
+from signtusk_realtime.sessions.identity import Identity
+
+Purpose = Literal["connect", "read", "publish"]
+
+
+class Credentials(Struct, frozen=True, kw_only=True):
+    """What came with a request. `user_id`, `organization_id`, `teams` are what its query claims; `bearer` is a token."""
+
+    purpose: Purpose
+    bearer: str | None = None
+    user_id: str | None = None
+    organization_id: str | None = None
+    teams: tuple[str, ...] = ()
+
+
+class Authenticator(Protocol):
+    """Checks credentials."""
+
+    async def authenticate(self, credentials: Credentials) -> Identity:
+        """Give the identity. Raises: Unauthenticated (none, or none accepted), Forbidden (accepted, but claims to be another's)."""

@@ -1,0 +1,54 @@
+"""Development authentication: everybody is who they say they are.
+
+Owns: identities from `user@organization` tokens and from the query.   Not: who may reach it: the server accepts loopback hosts and origins
+only, and the configuration refuses other bind addresses.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from signtusk_realtime.auth.authenticator import Credentials
+from signtusk_realtime.errors import Forbidden, InvalidInput, Unauthenticated
+from signtusk_realtime.events.ids import check_id, check_organization_id
+from signtusk_realtime.sessions.identity import ADMINISTER, ANY_ORGANIZATION, PUBLISH, Identity
+
+EVERY_SCOPE: Final = frozenset({PUBLISH, ADMINISTER})
+SERVICE: Final = Identity(user_id="development", organization_id=ANY_ORGANIZATION, scopes=EVERY_SCOPE)
+
+
+class DevelopmentAuthenticator:
+    """Takes a bearer token `user@organization`, else `userId` and `organizationId` of the query; a publisher may come without either."""
+
+    async def authenticate(self, credentials: Credentials) -> Identity:
+        """See the port. A member gets every scope in its organization; a publisher without credentials is a service."""
+        if credentials.bearer is not None:
+            return self._by_token(credentials.bearer, credentials)
+        user_id, organization_id = credentials.user_id, credentials.organization_id
+        if user_id is None and organization_id is None and credentials.purpose == "publish":
+            return SERVICE
+        if user_id is None or organization_id is None:
+            raise Unauthenticated("userId and organizationId are required, or a bearer token user@organization")
+        return _member(user_id, organization_id, credentials.teams)
+
+    def _by_token(self, token: str, credentials: Credentials) -> Identity:
+        user_id, at, organization_id = token.rpartition("@")
+        if not at:
+            raise Unauthenticated("a development token has the form user@organization")
+        for claimed, actual in ((credentials.user_id, user_id), (credentials.organization_id, organization_id)):
+            if claimed is not None and claimed != actual:
+                raise Forbidden("the token is of another user or organization than the query names")
+        if organization_id == ANY_ORGANIZATION:
+            return Identity(user_id=user_id, organization_id=ANY_ORGANIZATION, scopes=EVERY_SCOPE)
+        return _member(user_id, organization_id, credentials.teams)
+
+
+def _member(user_id: str, organization_id: str, teams: tuple[str, ...]) -> Identity:
+    try:
+        check_id(user_id)
+        check_organization_id(organization_id)
+        for team in teams:
+            check_id(team)
+    except InvalidInput as error:
+        raise Unauthenticated(f"not an identity: {error.message}") from None
+    return Identity(user_id=user_id, organization_id=organization_id, teams=teams, scopes=EVERY_SCOPE)

@@ -1,0 +1,65 @@
+"""A peer as delivery knows it.
+
+Owns: what is kept per connection, in slots: every field here costs memory ten thousand times.   Not: its socket (outlet.py), what it may ask
+(sessions).
+Rule: no task, queue, timer, buffer or dictionary of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from signtusk_realtime.delivery.formats import Format
+from signtusk_realtime.delivery.outlet import Outlet
+from signtusk_realtime.sessions.session import Session
+
+if TYPE_CHECKING:
+    from signtusk_realtime.delivery.audience import Audience
+    from signtusk_realtime.delivery.organization import Organization
+
+
+class Connection:
+    """One open WebSocket or event stream. Made by `Hub.open`, ended by `Hub.close` or `Hub.lost`."""
+
+    __slots__ = (
+        "__weakref__",
+        "audience",
+        "connected_at",
+        "connection_id",
+        "form",
+        "heard_at",
+        "is_open",
+        "organization",
+        "outlet",
+        "seat",
+        "session",
+        "told",
+        "write",
+    )
+
+    def __init__(
+        self,
+        connection_id: str,
+        session: Session,
+        outlet: Outlet,
+        form: Format,
+        organization: Organization,
+        connected_at: int,
+    ) -> None:
+        self.connection_id = connection_id
+        self.session = session
+        self.outlet = outlet
+        self.write: Callable[[bytes | list[str]], None] = outlet.write
+        self.form = form
+        self.organization = organization
+        self.audience: Audience | None = None
+        """Where its live events come from; None while nothing is subscribed."""
+        self.seat = 0
+        """Its place in the audience's list of members."""
+        self.connected_at = connected_at
+        self.heard_at = 0
+        """The wheel's tick at which bytes last came in."""
+        self.told = 0
+        """How far the last cursor of its own went: the sum of both offsets."""
+        self.is_open = True

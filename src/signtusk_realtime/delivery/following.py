@@ -1,0 +1,95 @@
+"""Which organizations' logs this node follows: those of its connections, and for a while after the last one left.
+
+Owns: organizations by id, how many hold them, when they are let go.   Not: what is delivered (hub.py).
+Rule 1: an organization is followed before anybody is let into it.
+Rule 2: unfollow is asked for in the same step in which the organization is forgotten, so that a follow that comes later stays in force.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from signtusk_realtime.delivery.organization import Organization
+from signtusk_realtime.engines.engine import Engine
+from signtusk_realtime.errors import RealtimeError
+from signtusk_realtime.events.log import LogName, Position
+
+LINGER_S: Final = 15.0
+log = logging.getLogger(__name__)
+
+
+class Following:
+    """See the module. `system` gives the node's position in the system log; `forgotten` learns of organizations let go."""
+
+    def __init__(self, engine: Engine, system: Callable[[], Position], forgotten: Callable[[str], None]) -> None:
+        self.organizations: dict[str, Organization] = {}
+        self._engine = engine
+        self._system = system
+        self._forgotten = forgotten
+        self._idle: dict[str, float] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._letting_go: asyncio.Task[None] | None = None
+
+    async def hold(self, organization_id: str) -> Organization:
+        """Follow an organization's log and keep it followed until `release`. Raises: Unavailable."""
+        organization = self.organizations.get(organization_id)
+        if organization is None:
+            organization = self.organizations[organization_id] = Organization(organization_id, self._system())
+        organization.holders += 1
+        if organization.position is None:
+            try:
+                top = await self._engine.follow(LogName(organization_id))
+            except BaseException:
+                self.release(organization)
+                raise
+            # Entries that came in while this waited have moved the position on already.
+            if organization.position is None:
+                organization.position = top.position
+        return organization
+
+    def release(self, organization: Organization) -> None:
+        """Undo one `hold`."""
+        organization.holders -= 1
+        if organization.holders == 0:
+            self._idle[organization.organization_id] = asyncio.get_running_loop().time() + LINGER_S
+            self._plan()
+
+    async def close(self) -> None:
+        """Let go of everything; the engine is closed by its owner."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._letting_go is not None:
+            self._letting_go.cancel()
+            await asyncio.gather(self._letting_go, return_exceptions=True)
+        self.organizations.clear()
+        self._idle.clear()
+
+    def _plan(self) -> None:
+        if self._timer is None and self._idle and self._letting_go is None:
+            self._timer = asyncio.get_running_loop().call_at(next(iter(self._idle.values())), self._due)
+
+    def _due(self) -> None:
+        self._timer = None
+        self._letting_go = asyncio.get_running_loop().create_task(self._let_go())
+
+    async def _let_go(self) -> None:
+        now = asyncio.get_running_loop().time()
+        try:
+            for organization_id, due in list(self._idle.items()):
+                organization = self.organizations.get(organization_id)
+                if organization is None or organization.holders:
+                    self._idle.pop(organization_id, None)
+                elif due <= now:
+                    del self._idle[organization_id]
+                    del self.organizations[organization_id]
+                    self._forgotten(organization_id)
+                    await self._engine.unfollow(LogName(organization_id))
+        except RealtimeError as error:
+            log.warning("unfollowing failed", extra={"reason": error.message})
+        finally:
+            self._letting_go = None
+            self._plan()

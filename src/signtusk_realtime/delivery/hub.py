@@ -1,0 +1,231 @@
+"""The engine's sink, and the only door through which anything reaches a connection.
+
+Owns: connections of this node, live delivery, heartbeats.   Not: sockets (server), who may do what (sessions), commits (operations).
+Rule 1: runs on one loop, synchronously; only `start`, `enter` and `close` wait.
+Rule 2 (I0): what is written with a cursor is written after everything the cursor covers.
+Rule 3: a connection that cannot take what it is given is cut (4430); it never holds more than its outlet's bound (I3).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator, Sequence
+
+from signtusk_realtime.delivery.announcer import Announcer
+from signtusk_realtime.delivery.connection import Connection
+from signtusk_realtime.delivery.flush import Flusher
+from signtusk_realtime.delivery.following import Following
+from signtusk_realtime.delivery.formats import Format
+from signtusk_realtime.delivery.organization import Organization
+from signtusk_realtime.delivery.outlet import Outlet
+from signtusk_realtime.delivery.tail import Tails
+from signtusk_realtime.delivery.wheel import Wheel
+from signtusk_realtime.engines.engine import Engine
+from signtusk_realtime.events.log import CONTROL_LOG, SYSTEM_LOG, EngineHealth, Entry, Epoch, LogName, Position
+from signtusk_realtime.protocol import codes
+from signtusk_realtime.protocol.codes import CloseCode
+from signtusk_realtime.protocol.messages import Answer, Subscribed, encode
+from signtusk_realtime.sessions.entitlement import Selection
+from signtusk_realtime.sessions.session import Session
+
+log = logging.getLogger(__name__)
+
+
+class Hub:
+    """See the module. The sink of one engine.
+
+    `heartbeat_interval_s`, `pong_timeout_s`: how often peers are pinged, and how long after that they may be silent.
+    `closed`: called once for each connection that ended, with the close code (None: the peer left).
+    `controlled`, `health_changed`: what is done with entries of the control log and with the engine's health.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        heartbeat_interval_s: float = 30.0,
+        pong_timeout_s: float = 10.0,
+        tail_bytes: int = 64 << 20,
+        closed: Callable[[Connection, CloseCode | None], None] = lambda connection, code: None,
+        controlled: Callable[[Epoch, Sequence[Entry]], None] = lambda epoch, entries: None,
+        health_changed: Callable[[EngineHealth], None] = lambda health: None,
+    ) -> None:
+        self.connections: dict[str, Connection] = {}
+        self.engine_health = EngineHealth("unavailable", "not started")
+        self._engine = engine
+        self._closed = closed
+        self._controlled = controlled
+        self._health_changed = health_changed
+        self._tails = Tails(tail_bytes)
+        self._wheel = Wheel(
+            interval_s=heartbeat_interval_s, grace_s=pong_timeout_s, beat=self._beat, silent=self._silent
+        )
+        self._system: Position | None = None
+        self._following = Following(engine, lambda: self.system, self._tails.forget)
+        self._flusher: Flusher
+        self._announcer: Announcer
+
+    # ---- its own life
+
+    async def start(self) -> None:
+        """Follow the reserved logs and begin heartbeats. The engine was started with this hub as its sink."""
+        loop = asyncio.get_running_loop()
+        self._flusher = Flusher(loop.call_soon, loop.time)
+        self._announcer = Announcer(self._flusher.wake)
+        top = await self._engine.follow(SYSTEM_LOG)
+        if self._system is None:
+            self._system = top.position
+        await self._engine.follow(CONTROL_LOG)
+        self._wheel.start()
+
+    async def close(self, code: CloseCode = codes.CLOSE_GOING_AWAY) -> None:
+        """End every connection and everything that was begun. The engine is closed by its owner, after this."""
+        for connection in list(self.connections.values()):
+            self.end(connection, code)
+        self._wheel.stop()
+        await self._following.close()
+
+    @property
+    def system(self) -> Position:
+        """How far the system log has been delivered to this node."""
+        assert self._system is not None, "start() follows the system log before anything else happens"
+        return self._system
+
+    # ---- the sink
+
+    def appended(self, log: LogName, epoch: Epoch, entries: Sequence[Entry]) -> None:
+        """Take entries from the engine and offer each to those it concerns (hops 4 and 5 of ARCHITECTURE.md)."""
+        if log == SYSTEM_LOG:
+            for entry in entries:
+                self._system = Position(epoch, entry.offset, entry.tag)
+                self._announcer.announce(entry, self._system, list(self._following.organizations.values()))
+            self._flusher.wake(self._announcer)
+            return
+        if log == CONTROL_LOG:
+            self._controlled(epoch, entries)
+            return
+        organization = self._following.organizations.get(log)
+        if organization is None:
+            return
+        is_wanted = False
+        for entry in entries:
+            is_wanted |= organization.take(entry, Position(epoch, entry.offset, entry.tag))
+            self._tails.append(log, epoch, entry)
+        if is_wanted:
+            self._flusher.wake(organization)
+
+    def diverged(self, log: LogName, common: Position) -> None:
+        """Cut every connection that was shown more than is true: completeness can no longer be proven."""
+        self._tails.forget(log)
+        for connection in self.connections_of(log):
+            if connection.organization.live.offset > common.offset:
+                self.end(connection, codes.CLOSE_OVERLOADED)
+
+    def signalled(self, log: LogName, body: bytes) -> None:
+        """Ephemeral messages have no audience yet."""
+
+    def health(self, health: EngineHealth) -> None:
+        self.engine_health = health
+        self._health_changed(health)
+
+    # ---- connections
+
+    async def enter(self, organization_id: str) -> Organization:
+        """Follow an organization for a connection about to be opened; give it to `open`, or to `forgo`. Raises: Unavailable."""
+        return await self._following.hold(organization_id)
+
+    def forgo(self, organization: Organization) -> None:
+        """Give back what `enter` gave: the connection was not opened after all."""
+        self._following.release(organization)
+
+    def open(
+        self,
+        connection_id: str,
+        session: Session,
+        outlet: Outlet,
+        form: Format,
+        organization: Organization,
+        connected_at: int,
+    ) -> Connection:
+        """Let a connection in. It is told nothing until `send` or `select`."""
+        connection = Connection(connection_id, session, outlet, form, organization, connected_at)
+        self.connections[connection_id] = connection
+        self._wheel.add(connection)
+        return connection
+
+    def heard(self, connection: Connection) -> None:
+        """Note that bytes came in: the peer lives."""
+        connection.heard_at = self._wheel.tick
+
+    def send(self, connection: Connection, answer: Answer) -> None:
+        """Tell one connection something that carries no cursor."""
+        connection.write(connection.form.join([connection.form.message(encode(answer))]))
+
+    def cursor_of(self, connection: Connection) -> str:
+        """Write what is pending for a connection and give the cursor that covers it; the next thing told to it may carry that."""
+        organization = connection.organization
+        if connection.audience is not None:
+            connection.audience.settle(connection)
+        connection.told = organization.offsets
+        return organization.cursor()
+
+    def select(self, connection: Connection, selection: Selection) -> str:
+        """Change what a connection gets from now on; give the cursor from which that holds."""
+        organization = connection.organization
+        if selection.clauses or selection.notifications_of is not None:
+            organization.select(connection, selection)
+        else:
+            organization.leave(connection)
+        return self.cursor_of(connection)
+
+    def subscribed(self, connection: Connection, answer: Subscribed) -> None:
+        """Tell a connection that `select` was done, before any event by it."""
+        form = connection.form
+        connection.write(form.join([form.message(encode(answer), answer.cursor)]))
+
+    def end(self, connection: Connection, code: CloseCode, reason: str = "") -> None:
+        """Close a connection from our side, after writing nothing more to it."""
+        if connection.is_open:
+            self._forget(connection)
+            connection.outlet.close(code.number, reason or code.name)
+            self._closed(connection, code)
+
+    def lost(self, connection: Connection) -> None:
+        """Note that the peer is gone."""
+        if connection.is_open:
+            self._forget(connection)
+            self._closed(connection, None)
+
+    def overflowed(self, connection: Connection) -> None:
+        """Note that a connection's outlet holds more than its bound. Why not resume it from the log: catch-up is not built yet."""
+        self.end(connection, codes.CLOSE_OVERLOADED)
+
+    def connections_of(self, organization_id: str) -> Iterator[Connection]:
+        """Give the open connections of an organization."""
+        return (c for c in list(self.connections.values()) if c.organization.organization_id == organization_id)
+
+    def _forget(self, connection: Connection) -> None:
+        connection.is_open = False
+        del self.connections[connection.connection_id]
+        connection.organization.drop(connection)
+        self._following.release(connection.organization)
+
+    # ---- heartbeats
+
+    def _beat(self, connection: Connection) -> None:
+        cursor: str | None = None
+        if connection.session.has_subscribed:
+            last = connection.told
+            if connection.audience is not None:
+                last = max(last, connection.audience.last_offsets)
+            if connection.organization.offsets > last:
+                cursor = self.cursor_of(connection)
+        chunk = connection.form.heartbeat(cursor)
+        if chunk is not None:
+            connection.write(connection.form.join([chunk]))
+
+    def _silent(self, connection: Connection) -> None:
+        if connection.form.answers_heartbeats:
+            log.info("connection silent", extra={"connection": connection.connection_id})
+            self.end(connection, codes.CLOSE_HEARTBEAT_TIMEOUT)

@@ -1,0 +1,152 @@
+"""One organization's live side on this node: where its logs stand, and who wants what of them.
+
+Owns: the live position, audiences, the index, personal keys.   Not: entries (tail.py, engines), sockets, timing (flush.py).
+Rule 1: the position moves only here, entry by entry, in the same step in which the entry is offered to the audiences (I0).
+Rule 2: every connection of an organization is in at most one audience, so one order holds for all it gets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from signtusk_realtime.delivery.audience import Audience, AudienceKey
+from signtusk_realtime.delivery.connection import Connection
+from signtusk_realtime.delivery.index import Index
+from signtusk_realtime.delivery.item import Item
+from signtusk_realtime.events.log import Entry, Position
+from signtusk_realtime.protocol.cursor import CursorWriter, encode
+from signtusk_realtime.sessions.entitlement import Selection
+
+
+class Organization:
+    """See the module. `position` is None until its log is followed."""
+
+    __slots__ = (
+        "_audiences",
+        "_index",
+        "_queued",
+        "_readers",
+        "_writer",
+        "holders",
+        "is_awake",
+        "organization_id",
+        "position",
+        "system",
+    )
+
+    def __init__(self, organization_id: str, system: Position) -> None:
+        self.organization_id = organization_id
+        self.position: Position | None = None
+        self.system = system
+        """How far announcements have been offered here; the node's system position may be ahead while they are paced."""
+        self.holders = 0
+        """Connections, and connections about to be."""
+        self.is_awake = False
+        """Whether the flusher knows of it."""
+        self._audiences: dict[AudienceKey, Audience] = {}
+        self._index = Index()
+        self._readers: dict[str, list[Connection]] | None = None
+        """By user: the connections that want that user's notifications."""
+        self._queued: list[Audience] = []
+        self._writer: CursorWriter | None = None
+        """Kept only where events come: an organization at rest costs less without."""
+
+    @property
+    def live(self) -> Position:
+        assert self.position is not None, "the log is followed before anybody is let in"
+        return self.position
+
+    @property
+    def offsets(self) -> int:
+        """How far the live cursor goes: the sum of both offsets."""
+        return self.live.offset + self.system.offset
+
+    def cursor(self) -> str:
+        """The cursor of every live connection that has been written everything pending."""
+        return encode(self.organization_id, self.live, self.system)
+
+    def take(self, entry: Entry, position: Position) -> bool:
+        """Move on by one entry of the organization's log and offer it; say whether anybody wants it."""
+        self.position = position
+        return self._offer(entry)
+
+    def take_announcement(self, entry: Entry, position: Position) -> bool:
+        """Move on by one entry of the system log and offer it; say whether anybody wants it."""
+        self.system = position
+        return self._offer(entry)
+
+    def _offer(self, entry: Entry) -> bool:
+        item: Item | None = None
+        for audience in self._index.find(entry.keys):
+            item = item or self._item(entry)
+            if audience.offer(item):
+                self._queue(audience)
+        if self._readers is not None and entry.keys[0] == "notification":
+            for reader in self._readers_of(entry.keys):
+                item = item or self._item(entry)
+                assert reader.audience is not None, "a reader is in an audience, if only one without clauses"
+                reader.audience.offer_to(reader, item)
+                self._queue(reader.audience)
+        return item is not None
+
+    def _item(self, entry: Entry) -> Item:
+        if self._writer is None:
+            self._writer = CursorWriter(self.organization_id, self.system)
+        if self._writer.system is not self.system:
+            self._writer.move_system(self.system)
+        return Item(entry, self._writer.text(self.position), self.offsets)
+
+    def _queue(self, audience: Audience) -> None:
+        if not audience.is_queued:
+            audience.is_queued = True
+            self._queued.append(audience)
+
+    def _readers_of(self, keys: tuple[str, ...]) -> list[Connection]:
+        assert self._readers is not None
+        return next((self._readers.get(key[2:], []) for key in keys[1:] if key[0] == "u"), [])
+
+    def select(self, connection: Connection, selection: Selection) -> None:
+        """Put a connection into the audience of this selection, after writing what it still has to get by its old one."""
+        self.leave(connection)
+        key = (selection.clauses, selection.view, connection.form.name)
+        audience = self._audiences.get(key)
+        if audience is None:
+            audience = self._audiences[key] = Audience(selection.clauses, selection.view, connection.form)
+            self._index.add(audience)
+        audience.join(connection)
+        if selection.notifications_of is not None:
+            if self._readers is None:
+                self._readers = {}
+            self._readers.setdefault(selection.notifications_of, []).append(connection)
+
+    def leave(self, connection: Connection) -> None:
+        """Take a connection out of live delivery, after writing what it still has to get."""
+        if connection.audience is not None:
+            connection.audience.settle(connection)
+            self.drop(connection)
+
+    def drop(self, connection: Connection) -> None:
+        """Take a connection out without writing: it is closed."""
+        audience = connection.audience
+        if audience is None:
+            return
+        audience.drop(connection)
+        user_id = connection.session.identity.user_id
+        if self._readers is not None and connection in self._readers.get(user_id, ()):
+            self._readers[user_id].remove(connection)
+            if not self._readers[user_id]:
+                del self._readers[user_id]
+        if not audience.members:
+            self._index.remove(audience)
+            del self._audiences[audience.clauses, audience.view, audience.form.name]
+
+    def flush(self, clock: Callable[[], float], deadline: float) -> bool:
+        """Write what is pending; say whether all was written before `deadline`."""
+        queued = self._queued
+        for place, audience in enumerate(queued):
+            if (place and clock() >= deadline) or not audience.flush(clock, deadline):
+                self._queued = queued[place:]
+                return False
+            audience.is_queued = False
+        queued.clear()
+        return True

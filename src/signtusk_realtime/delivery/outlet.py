@@ -1,0 +1,21 @@
+"""The port through which delivery hands bytes to a transport.
+
+Owns: what every kind of socket must look like from inside.   Not: the sockets (server, service), what is written (formats.py).
+Rule 1: `write` never blocks, never raises for a peer that is gone, and never calls back into delivery before it returns.
+Rule 2: the outlet bounds what waits unsent. When it holds more than its bound it says so by `Hub.overflowed(connection)`, once, later.
+Why a port and not a transport: native sockets, ASGI `send`, and objects that an application hands in all end here.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Outlet(Protocol):
+    """One peer's way out. `write` takes what the connection's format joins: bytes, or a list of texts."""
+
+    def write(self, joined: bytes | list[str], /) -> None:
+        """Hand over what was joined, in order, after all that was handed over before."""
+
+    def close(self, code: int, reason: str, /) -> None:
+        """End the peer after what was written: a close frame, or the end of the stream. Idempotent."""

@@ -1,0 +1,1 @@
+"""What happened: kinds, event types, subscriptions, and the values of the log. Pure."""

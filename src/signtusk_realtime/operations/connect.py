@@ -1,0 +1,81 @@
+"""Let a connection in.
+
+Owns: what must hold before a transport is upgraded, and the first message.   Not: the transport (server), credentials (auth).
+Order: authenticate → `admit` (may wait) → the transport answers its upgrade → `open`, or `forgo` if the peer has left meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from msgspec import UNSET, Struct
+
+from signtusk_realtime.delivery.connection import Connection
+from signtusk_realtime.delivery.formats import Format
+from signtusk_realtime.delivery.hub import Hub
+from signtusk_realtime.delivery.organization import Organization
+from signtusk_realtime.delivery.outlet import Outlet
+from signtusk_realtime.errors import Forbidden
+from signtusk_realtime.events.instants import format_milliseconds
+from signtusk_realtime.protocol.messages import Connected, ServerFeatures
+from signtusk_realtime.sessions.identity import Identity
+from signtusk_realtime.sessions.session import Session, SessionLimits
+
+FEATURES = ServerFeatures(features=("websocket", "sse"))
+
+
+class Admission(Struct, frozen=True):
+    """A connection that may be opened; it holds its organization until it is opened or forgone."""
+
+    identity: Identity
+    organization: Organization
+
+
+class Connect:
+    """See the module. `now_ms`: wall clock; `new_id(prefix)`: a fresh, time-ordered id."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        *,
+        limits: SessionLimits,
+        heartbeat_interval_ms: int,
+        now_ms: Callable[[], int],
+        new_id: Callable[[str], str],
+    ) -> None:
+        self._hub = hub
+        self._limits = limits
+        self._heartbeat_interval_ms = heartbeat_interval_ms
+        self._now_ms = now_ms
+        self._new_id = new_id
+
+    async def admit(self, identity: Identity) -> Admission:
+        """Check that this identity may connect, and follow its organization. Raises: Forbidden, LimitExceeded, Unavailable."""
+        if identity.is_service:
+            raise Forbidden("a service opens no connection")
+        return Admission(identity, await self._hub.enter(identity.organization_id))
+
+    def forgo(self, admission: Admission) -> None:
+        """Give an admission back."""
+        self._hub.forgo(admission.organization)
+
+    def open(self, admission: Admission, outlet: Outlet, form: Format, *, id_prefix: str = "conn") -> Connection:
+        """Let the connection in and send `connected`."""
+        identity = admission.identity
+        now_ms = self._now_ms()
+        session = Session(identity, self._limits)
+        connection = self._hub.open(self._new_id(id_prefix), session, outlet, form, admission.organization, now_ms)
+        expires_at = UNSET if identity.expires_at is None else format_milliseconds(identity.expires_at)
+        self._hub.send(
+            connection,
+            Connected(
+                connection_id=connection.connection_id,
+                timestamp=format_milliseconds(now_ms),
+                user_id=identity.user_id,
+                organization_id=identity.organization_id,
+                expires_at=expires_at,
+                heartbeat_interval=self._heartbeat_interval_ms,
+                server=FEATURES,
+            ),
+        )
+        return connection

@@ -1,0 +1,162 @@
+"""Read the log: what happened, oldest first, from a cursor.
+
+Owns: pages of history, and whether a cursor can be continued.   Not: live delivery, storing.
+Rule 1: what is shown goes through the same selection and view as live delivery (sessions/entitlement.py).
+Rule 2: the cursor of a page covers exactly what the page's reader has read; one that cannot be continued is told, never skipped over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Literal, NamedTuple
+
+from msgspec import Raw, Struct
+
+from signtusk_realtime.engines.engine import Engine
+from signtusk_realtime.errors import CursorExpired, Forbidden
+from signtusk_realtime.events.event import guest_body
+from signtusk_realtime.events.log import SYSTEM_LOG, Entry, LogName, Page, Position
+from signtusk_realtime.events.subscriptions import Subscription
+from signtusk_realtime.protocol import cursor as cursors
+from signtusk_realtime.sessions.entitlement import Selection, compile_selection, default_subscriptions, sees_whole
+from signtusk_realtime.sessions.identity import Identity
+
+READ_BYTES: Final = 8 << 20
+"""At most this much log is read by one call."""
+PAGE_BYTES: Final = 256 << 10
+EARLIEST: Final = "earliest"
+LATEST: Final = "latest"
+
+
+class HistoryEvent(Struct, rename="camel", frozen=True):
+    """An event, and the cursor that covers it and all before it."""
+
+    cursor: str
+    event: Raw
+
+
+class HistoryPage(Struct, rename="camel", frozen=True):
+    """Events oldest first. `cursor`: ask on from here; `more`: there may be more right now."""
+
+    events: list[HistoryEvent]
+    cursor: str
+    more: bool
+
+
+class _Start(NamedTuple):
+    organization: Position
+    system: Position
+
+
+class History:
+    """See the module. `read_bytes`: how much log one call may read."""
+
+    def __init__(self, engine: Engine, *, read_bytes: int = READ_BYTES) -> None:
+        self._engine = engine
+        self._read_bytes = read_bytes
+
+    async def __call__(
+        self, identity: Identity, subscriptions: tuple[Subscription, ...] | None, *, after: str | None, limit: int
+    ) -> HistoryPage:
+        """Read up to `limit` events after a cursor (absent: from the earliest) that `subscriptions` match (None: all one may see).
+
+        The system log is read first, then the organization's; between the two no order is promised.
+        Raises: Forbidden, CursorExpired, Unavailable.
+        """
+        if identity.is_service:
+            raise Forbidden("a service reads nothing")
+        selection = compile_selection(subscriptions or _everything(identity), identity)
+        organization_id = identity.organization_id
+        start = await self._start(organization_id, after)
+        reader = _Reader(self._engine, selection, limit, self._read_bytes)
+        system = await reader.read(
+            SYSTEM_LOG, start.system, lambda p: cursors.encode(organization_id, start.organization, p)
+        )
+        organization = await reader.read(
+            LogName(organization_id), start.organization, lambda p: cursors.encode(organization_id, p, system)
+        )
+        return HistoryPage(reader.events, cursors.encode(organization_id, organization, system), reader.is_stopped)
+
+    async def _start(self, organization_id: str, after: str | None) -> _Start:
+        system = await self._engine.read(SYSTEM_LOG, 0, 1)
+        organization = await self._engine.read(LogName(organization_id), 0, 1)
+        top = _Start(organization.top.position, system.top.position)
+        if after is None or after == EARLIEST:
+            return _Start(organization.top.floor, system.top.floor)
+        if after == LATEST:
+            return top
+        cursor = cursors.decode(organization_id, after)
+        if cursor is None:
+            raise CursorExpired("unknown", cursors.encode(organization_id, *top))
+        found: list[Position] = []
+        for log, place, page in (
+            (LogName(organization_id), cursor.organization, organization),
+            (SYSTEM_LOG, cursor.system, system),
+        ):
+            if place is None:
+                found.append(page.top.floor)
+                continue
+            failure = await why_not(self._engine, log, place, page)
+            if failure is not None:
+                raise CursorExpired(failure, cursors.encode(organization_id, *top))
+            found.append(place)
+        return _Start(found[0], found[1])
+
+
+async def why_not(engine: Engine, log: LogName, place: Position, page: Page) -> Literal["expired", "epoch"] | None:
+    """Say why reading cannot go on after `place`, or None if it can. `page` is any fresh page of the log."""
+    top = page.top
+    if place.epoch != top.epoch or place.offset > top.offset:
+        return "epoch"
+    if place.offset < top.floor_offset:
+        return "expired"
+    if place.offset == top.floor_offset:
+        return None if place.tag == top.floor_tag else "epoch"
+    if place.offset == top.offset:
+        return None if place.tag == top.tag else "epoch"
+    here = await engine.read(log, place.offset - 1, 1)
+    if not here.entries or here.entries[0].offset != place.offset:
+        return "expired"
+    return None if here.entries[0].tag == place.tag else "epoch"
+
+
+def _everything(identity: Identity) -> tuple[Subscription, ...]:
+    presence = () if identity.is_guest else (Subscription("user_presence"),)
+    return default_subscriptions(identity) + presence
+
+
+class _Reader:
+    """Collects what a selection matches, within one call's bounds."""
+
+    def __init__(self, engine: Engine, selection: Selection, limit: int, read_bytes: int) -> None:
+        self.events: list[HistoryEvent] = []
+        self.is_stopped = False
+        """Whether a bound was reached before a log's top."""
+        self._engine = engine
+        self._selection = selection
+        self._limit = limit
+        self._left_bytes = read_bytes
+
+    async def read(self, log: LogName, place: Position, write: Callable[[Position], str]) -> Position:
+        """Read one log after `place`; give how far it got. `write` makes the cursor of a place in it."""
+        while not self.is_stopped:
+            page = await self._engine.read(log, place.offset, min(PAGE_BYTES, self._left_bytes))
+            if page.top.epoch != place.epoch or page.top.floor_offset > place.offset:
+                # The log ended its life, or retention passed this place, while it was being read.
+                self.is_stopped = True
+                break
+            for entry in page.entries:
+                if len(self.events) == self._limit or self._left_bytes <= 0:
+                    self.is_stopped = True
+                    return place
+                place = Position(place.epoch, entry.offset, entry.tag)
+                self._left_bytes -= len(entry.body)
+                if self._selection.matches(entry.keys):
+                    self._take(entry, write(place))
+            if place.offset >= page.top.offset:
+                break
+        return place
+
+    def _take(self, entry: Entry, cursor: str) -> None:
+        whole = sees_whole(self._selection.view, entry.keys)
+        self.events.append(HistoryEvent(cursor, Raw(entry.body if whole else guest_body(entry.body))))

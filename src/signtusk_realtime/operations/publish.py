@@ -1,0 +1,130 @@
+"""Publish events.
+
+Owns: who may publish what, where it goes, and the one commit that makes it so.   Not: the kinds (events), storing and delivering (engines).
+Rule 1: all of a call or nothing.   Rule 2: an answer means durable, and delivered to every live connection that wants it.
+Rule 3: the organization is the identity's own; only a service names one, and only a service announces to all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from msgspec import UNSET, Struct, UnsetType
+
+from signtusk_realtime.engines.engine import Engine
+from signtusk_realtime.errors import EventIdReused, Forbidden, InvalidInput, LimitExceeded, Unavailable
+from signtusk_realtime.events.event import prepare
+from signtusk_realtime.events.ids import check_id
+from signtusk_realtime.events.kinds import Published, SystemAnnouncementEvent
+from signtusk_realtime.events.log import SYSTEM_LOG, Commit, Committed, Draft, LogName, Placed, Position, Reused
+from signtusk_realtime.events.validation import check
+from signtusk_realtime.protocol import cursor
+from signtusk_realtime.protocol.publications import Publication
+from signtusk_realtime.sessions.identity import PUBLISH, Identity
+
+
+class PublishResult(Struct, rename="camel", frozen=True):
+    """Where a published event stands. `cursor` names its place in its own log and the beginning of the other one."""
+
+    event_id: str
+    cursor: str
+    duplicate: bool
+
+
+class Publish:
+    """See the module. `now_ms`: wall clock; `new_id(prefix)`: a fresh, time-ordered id; `max_payload_bytes` bounds an event's body."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        now_ms: Callable[[], int],
+        new_id: Callable[[str], str],
+        max_payload_bytes: int = 256 << 10,
+    ) -> None:
+        self._engine = engine
+        self._now_ms = now_ms
+        self._new_id = new_id
+        self._max_payload_bytes = max_payload_bytes
+
+    async def __call__(
+        self,
+        identity: Identity,
+        publications: Sequence[Publication],
+        *,
+        idempotency_key: str | None = None,
+        is_batch: bool = False,
+    ) -> tuple[PublishResult, ...]:
+        """Publish one or several events of one organization (or announcements only), in their order.
+
+        `is_batch`: paths of faults begin with the event's index, and ids made from `idempotency_key` are K/0, K/1 …
+        Raises: Forbidden, InvalidInput (invalid_event, mixed_organizations), LimitExceeded (payload_too_large), EventIdReused, Unavailable.
+        """
+        if PUBLISH not in identity.scopes:
+            raise Forbidden(f"publishing needs the scope {PUBLISH}")
+        if idempotency_key is not None:
+            check_id(idempotency_key if not is_batch else f"{idempotency_key}/{len(publications) - 1}")
+        log: LogName | None = None
+        drafts: list[Draft] = []
+        now_ms = self._now_ms()
+        for index, (event, digest) in enumerate(publications):
+            at = (str(index),) if is_batch else ()
+            own_log = self._log_of(identity, event, at)
+            if log is None:
+                log = own_log
+            elif log != own_log:
+                raise InvalidInput(
+                    "the events of one call belong to one organization, or all are announcements",
+                    code="mixed_organizations",
+                    path=(*at, "organizationId"),
+                )
+            event_id = self._id_of(event, idempotency_key, index if is_batch else None)
+            prepared = prepare(event, event_id=event_id, received_at_ms=now_ms, organization_id=own_log)
+            if len(prepared.body) > self._max_payload_bytes:
+                raise LimitExceeded(
+                    f"the event has {len(prepared.body)} bytes; at most {self._max_payload_bytes} are allowed",
+                    code="payload_too_large",
+                    path=at,
+                )
+            drafts.append(Draft(event_id, digest, prepared.keys, prepared.body))
+        if log is None:
+            return ()
+        outcome = await self._engine.commit(log, Commit(drafts))
+        if isinstance(outcome, Reused):
+            raise EventIdReused(tuple(outcome.event_ids))
+        if not isinstance(outcome, Committed):
+            raise Unavailable("the log changed its epoch; repeat the call")
+        return tuple(_result(log, outcome, placed) for placed in outcome.placed)
+
+    def _log_of(self, identity: Identity, event: Published, at: tuple[str, ...]) -> LogName:
+        try:
+            check(event, organization_required=identity.is_service)
+        except InvalidInput as error:
+            raise InvalidInput(error.message, code=error.code, path=(*at, *(error.path or ()))) from None
+        if isinstance(event, SystemAnnouncementEvent):
+            if not identity.is_service:
+                raise Forbidden("announcements are published by a service only", path=(*at, "kind"))
+            return SYSTEM_LOG
+        named = event.organization_id
+        if identity.is_service:
+            assert named is not UNSET, "check() required it"
+            return LogName(named)
+        if named is not UNSET and named != identity.organization_id:
+            raise Forbidden("the credentials are of another organization", path=(*at, "organizationId"))
+        return LogName(identity.organization_id)
+
+    def _id_of(self, event: Published, idempotency_key: str | None, index: int | None) -> str:
+        own: str | UnsetType = event.id
+        if own is not UNSET:
+            return own
+        if idempotency_key is not None:
+            return idempotency_key if index is None else f"{idempotency_key}/{index}"
+        return self._new_id("evt")
+
+
+def _result(log: LogName, outcome: Committed, placed: Placed) -> PublishResult:
+    position = Position(outcome.epoch, placed.offset, placed.tag)
+    organization, system = (None, position) if log == SYSTEM_LOG else (position, None)
+    return PublishResult(
+        event_id=placed.event_id, cursor=cursor.encode(log, organization, system), duplicate=placed.duplicate
+    )

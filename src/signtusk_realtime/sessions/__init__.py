@@ -1,0 +1,1 @@
+"""Who a client is, what it was granted and what it asked for. Pure."""

@@ -1,0 +1,151 @@
+"""What an identity may see of what it asks for: subscriptions compiled with grants.
+
+Owns: the one function that live delivery, replay and history go through.   Not: index keys (events/matching.py), delivery.
+Rule 1: grants are compiled in here, at subscribe and refresh; nothing is checked per delivery.
+Rule 2: a subscription is narrowed to the grants; one wholly outside them is forbidden. A filter can only narrow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+from msgspec import UNSET
+
+from signtusk_realtime.errors import Forbidden
+from signtusk_realtime.events.matching import Clause, clause
+from signtusk_realtime.events.subscriptions import TYPES_OF, Subscription, SubscriptionType
+from signtusk_realtime.sessions.identity import Grant, Identity
+
+View = frozenset[str] | None
+"""How much of an event is shown: None is the full view; a set is the guest view, full only for events of these recipient ids."""
+FULL: Final[View] = None
+
+DOCUMENT_TYPES: Final[tuple[SubscriptionType, ...]] = ("document_updates", "signing_updates")
+SIGNING_TYPES: Final[tuple[SubscriptionType, ...]] = ("signing_updates",)
+
+
+class Selection(NamedTuple):
+    """Compiled subscriptions. Connections with equal selections see the same bytes.
+
+    `clauses` are shared by all who asked for the same; `notifications_of` is the user whose notifications are wanted, kept apart because
+    it would make every selection one person's own.
+    """
+
+    clauses: tuple[Clause, ...]
+    notifications_of: str | None
+    view: View
+
+    def matches(self, keys: Sequence[str]) -> bool:
+        """Say whether an event with these matching keys is wanted and may be seen."""
+        if any(c.matches(keys) for c in self.clauses):
+            return True
+        return self.notifications_of is not None and keys[0] == "notification" and f"u:{self.notifications_of}" in keys
+
+
+NOTHING: Final = Selection((), None, FULL)
+
+
+def sees_whole(view: View, keys: Sequence[str]) -> bool:
+    """Say whether a view shows the full body of an event with these matching keys, rather than the guest's."""
+    return view is None or any(key[0] == "r" and key[2:] in view for key in keys[1:])
+
+
+def default_subscriptions(identity: Identity) -> tuple[Subscription, ...]:
+    """Give every subscription that the identity may have, but for user_presence: what an event stream without a selection gets."""
+    wanted = (Subscription(name) for name in TYPES_OF if name != "user_presence")
+    return tuple(s for s in wanted if may_subscribe(s, identity))
+
+
+def may_subscribe(subscription: Subscription, identity: Identity) -> bool:
+    """Say whether `compile_selection` would accept this subscription."""
+    if identity.grants is None:
+        return True
+    return any(_scope_of(grant, subscription.type) is not None for grant in _subscribing(identity.grants))
+
+
+def compile_selection(subscriptions: Iterable[Subscription], identity: Identity) -> Selection:
+    """Compile subscriptions with the identity's grants.
+
+    Raises: Forbidden, with `path` (index,) of the first subscription that lies wholly outside the grants.
+    """
+    clauses: dict[Clause, None] = {}
+    notifications_of: str | None = None
+    for index, subscription in enumerate(subscriptions):
+        if not may_subscribe(subscription, identity):
+            raise Forbidden(f"{subscription.type} is outside what was granted to this identity", path=(str(index),))
+        required, types = _conditions(subscription)
+        if subscription.type == "notifications":
+            if _reaches_own_notifications(subscription, types, identity):
+                notifications_of = identity.user_id
+            continue
+        for scope in _scopes(subscription.type, identity):
+            compiled = clause(subscription.type, types, (*required, *scope))
+            if compiled is not None:
+                clauses[compiled] = None
+    view = FULL if identity.grants is None else frozenset(g.recipient_id for g in identity.grants if g.recipient_id)
+    return Selection(_without_covered(tuple(clauses)), notifications_of, view)
+
+
+def _conditions(subscription: Subscription) -> tuple[list[str], frozenset[str]]:
+    filters = subscription.filters
+    required = [
+        facet + value
+        for facet, value in (
+            ("d:", filters.document_id),
+            ("s:", filters.signing_request_id),
+            ("m:", filters.team_id),
+            ("u:", filters.user_id),
+        )
+        if value is not UNSET
+    ]
+    types: frozenset[str] = TYPES_OF[subscription.type]
+    if filters.event_types is not UNSET:
+        types = types & frozenset(filters.event_types)
+    return required, types
+
+
+def _reaches_own_notifications(subscription: Subscription, types: frozenset[str], identity: Identity) -> bool:
+    # A notification has no document, signing request or team: such a filter leaves nothing. Its userId is the addressee.
+    filters = subscription.filters
+    fields = (filters.document_id, filters.signing_request_id, filters.team_id)
+    own = filters.user_id is UNSET or filters.user_id == identity.user_id
+    return bool(types) and own and all(field is UNSET for field in fields)
+
+
+def _scopes(subscription_type: SubscriptionType, identity: Identity) -> list[tuple[str, ...]]:
+    """Give the alternatives of keys that an event must have for this identity to see it; an empty alternative demands nothing."""
+    if identity.grants is None:
+        if subscription_type == "team_updates":
+            return [("m:" + team,) for team in identity.teams]
+        return [()]
+    scopes = [_scope_of(grant, subscription_type) for grant in _subscribing(identity.grants)]
+    return [scope for scope in scopes if scope is not None]
+
+
+def _subscribing(grants: Iterable[Grant]) -> list[Grant]:
+    return [grant for grant in grants if "subscribe" in grant.actions]
+
+
+def _scope_of(grant: Grant, subscription_type: SubscriptionType) -> tuple[str, ...] | None:
+    if grant.types is not None and subscription_type not in grant.types:
+        return None
+    if subscription_type == "notifications":
+        return () if grant.types is not None else None
+    covered = DOCUMENT_TYPES if grant.document_id is not None else SIGNING_TYPES
+    if subscription_type not in covered or (grant.document_id is None and grant.signing_request_id is None):
+        return None
+    keys = ("d:" + grant.document_id,) if grant.document_id is not None else ()
+    return keys if grant.signing_request_id is None else (*keys, "s:" + grant.signing_request_id)
+
+
+def _without_covered(clauses: tuple[Clause, ...]) -> tuple[Clause, ...]:
+    """Drop clauses that another one covers, and sort, so that equal wishes share an audience."""
+    if len(clauses) < 2:
+        return clauses
+    kept = [
+        c
+        for c in clauses
+        if not any(o is not c and c.types <= o.types and set(o.required) <= set(c.required) for o in clauses)
+    ]
+    return tuple(sorted(kept, key=lambda c: (sorted(c.types), c.required)))

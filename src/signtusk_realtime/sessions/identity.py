@@ -1,0 +1,51 @@
+"""Who a connection or a request acts for, and what was granted to them.
+
+Owns: the values that authenticators make and every other room trusts.   Not: how credentials are checked (auth), what a grant means for a
+subscription (entitlement.py).
+Rule: the organization stands here and nowhere else; no operation takes one from a client's message.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import Struct
+
+PUBLISH: Final = "realtime:publish"
+ADMINISTER: Final = "realtime:admin"
+ANY_ORGANIZATION: Final = "*"
+"""A service's organization: it names one per event, may publish announcements, opens no connection and reads nothing."""
+
+
+class Grant(Struct, rename="camel", frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """A guest's permission. `types` are subscription types; absent ones narrow nothing."""
+
+    actions: tuple[str, ...]
+    types: tuple[str, ...] | None = None
+    document_id: str | None = None
+    signing_request_id: str | None = None
+    recipient_id: str | None = None
+
+
+class Identity(Struct, frozen=True, kw_only=True):
+    """An authenticated user of one organization, or a service (`organization_id` is ANY_ORGANIZATION).
+
+    `grants` is None for a member, who sees all of the organization but other users' notifications and other teams' updates.
+    `expires_at` is in milliseconds since 1970, None for identities that do not expire (development).
+    """
+
+    user_id: str
+    organization_id: str
+    teams: tuple[str, ...] = ()
+    scopes: frozenset[str] = frozenset()
+    grants: tuple[Grant, ...] | None = None
+    expires_at: int | None = None
+    token_id: str | None = None
+
+    @property
+    def is_service(self) -> bool:
+        return self.organization_id == ANY_ORGANIZATION
+
+    @property
+    def is_guest(self) -> bool:
+        return self.grants is not None
