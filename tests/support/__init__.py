@@ -1,0 +1,1 @@
+"""Fakes, samples and helpers that several suites share."""
