@@ -39,7 +39,7 @@ PLAIN_JSON_DEPTH: Final = 64
 _encoder: Final = Encoder()
 _decoder: Final[Decoder[Published]] = Decoder(Published)
 _place = re.compile(r"^(?P<what>.*?)(?: - at `(?:key in `)?\$(?P<path>[^`]*)`)?$", re.DOTALL).match
-_segments = re.compile(r"\.([^.\[]+)|\[(\d+)\]|(\[\.\.\.\])").finditer
+_segments = re.compile(r"\.([^.\[]+)|\[(\d+)\]").finditer
 _field = re.compile(r"(?:missing required|contains unknown) field `([^`]*)`").search
 
 
@@ -101,11 +101,7 @@ def _explain(error: ValidationError) -> InvalidInput:
     text = str(error)
     found = _place(text)
     what, place = (found["what"], found["path"] or "") if found is not None else (text, "")
-    path: list[str] = []
-    for segment in _segments(place):
-        if segment[3] is not None:  # a key of an application's own object, which the decoder does not name
-            break
-        path.append(segment[1] or segment[2])
+    path = [segment[1] or segment[2] for segment in _segments(place)]
     named = _field(what)
     if named is not None:
         path.append(named[1])

@@ -15,6 +15,7 @@ from signtusk_realtime.events.kinds import (
     OrganizationActivityEvent,
     SignatureData,
     SignatureStatusEvent,
+    SigningRequestEvent,
 )
 from signtusk_realtime.events.validation import check, validate
 from tests.support.samples import sample_event
@@ -122,6 +123,29 @@ MADE_IN_PYTHON = [
         ),
         ("signatureData", "location", "latitude"),
         "<= 90",
+    ),
+    (
+        SigningRequestEvent(
+            signing_request_id="s",
+            document_id="d",
+            type="created",
+            user_id="u",
+            recipients=["a", 7],  # type: ignore[list-item]
+        ),
+        ("recipients", "1"),
+        "Expected",
+    ),
+    (
+        SignatureStatusEvent(
+            signing_request_id="s",
+            document_id="d",
+            recipient_id="r",
+            status="signed",
+            user_id="u",
+            signature_data={"image": "…"},  # type: ignore[arg-type]
+        ),
+        ("signatureData", "image"),
+        "unknown field",
     ),
     (
         NotificationEvent(id="", title="", message="", type="info", user_id="u"),
