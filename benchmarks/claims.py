@@ -1,0 +1,182 @@
+"""What is claimed, and the work that shows it.
+
+Owns: the claims, their sizes, goals and contestants.   Not: running (run), arithmetic and tables (results).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from benchmarks.servers import FLOOR, FLOOR_JOINED, OURS, SOCKETIO, Server
+
+SHORT_SIZES = (1000,)
+SIZES = (100, 1000, 5000)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One line of a claim: the same options for each server that takes part."""
+
+    name: str
+    options: tuple[str, ...]
+    servers: tuple[Server, ...]
+    transport: str = "websocket"
+    pinned: bool = True
+    durability: str = "full"
+    connections: int = 0
+    load_share: float | None = None  # open loop at this share of the server's own capacity
+    limit_s: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A figure that is shown: the generator's name for it, its heading, its format."""
+
+    figure: str
+    heading: str
+    form: str = "{:,.0f}"
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What our figure, or its ratio to the reference, shall reach in every work of the claim."""
+
+    text: str
+    figure: str
+    limit: float
+    at_least: bool
+    is_ratio: bool = False
+
+    def is_met(self, value: float) -> bool:
+        """Tell whether the value reaches the limit."""
+        return value >= self.limit if self.at_least else value <= self.limit
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A named measurement. The first column is the one that is compared."""
+
+    name: str
+    title: str
+    reference: Server
+    columns: tuple[Column, ...]
+    goals: tuple[Goal, ...]
+    works: Callable[[bool], tuple[Work, ...]]
+    rounds: tuple[int, int] = (5, 3)  # full, short
+
+
+_FAN_OUT_COLUMNS = (
+    Column("deliveries_per_cpu_s", "deliveries per server CPU second"),
+    Column("cpu_us_per_event", "server CPU µs per event"),
+    Column("deliveries_per_s", "deliveries per second"),
+    Column("server_busy", "server busy", "{:.2f}"),
+    Column("generator_busy", "generator busy", "{:.2f}"),
+    Column("message_bytes", "bytes per message"),
+)
+
+
+def _fan_out(window: int, burst: int, servers: tuple[Server, ...]) -> Callable[[bool], tuple[Work, ...]]:
+    def works(short: bool) -> tuple[Work, ...]:
+        seconds = "1.5" if short else "3"
+        loop = ("--window", str(window), "--burst", str(burst), "--duration", seconds, "--timeout", "120")
+        return tuple(
+            Work(
+                name=f"{size} subscribers",
+                options=("--connections", str(size), *loop),
+                servers=servers,
+                connections=size,
+                limit_s=400,
+            )
+            for size in (SHORT_SIZES if short else SIZES)
+        )
+
+    return works
+
+
+def _memory_works(short: bool) -> tuple[Work, ...]:
+    connections = 10_000
+    hold = "1" if short else "3"
+    options = ("--connections", str(connections), "--hold", hold, "--warm-connections", "200", "--timeout", "120")
+    each = (*options, "--organizations", str(connections), "--checks", "100")
+    return (
+        Work("WebSocket, one organization", options, (OURS, FLOOR, SOCKETIO), connections=connections),
+        Work("WebSocket, one organization each", each, (OURS,), connections=connections),
+        Work("event stream, one organization", options, (OURS, FLOOR), "event-stream", connections=connections),
+        Work("event stream, one organization each", each, (OURS,), "event-stream", connections=connections),
+    )
+
+
+def _latency_works(short: bool) -> tuple[Work, ...]:
+    seconds = "4" if short else "10"
+    return tuple(
+        Work(
+            name=f"{size} subscribers, 10 % load",
+            options=("--connections", str(size), "--duration", seconds, "--warm", "1"),
+            servers=(OURS, FLOOR, SOCKETIO),
+            pinned=False,
+            durability="normal",
+            connections=size,
+            load_share=0.1,
+        )
+        for size in ((200,) if short else (200, 1000))
+    )
+
+
+def _steady(name: str, title: str, window: int, goals: tuple[Goal, ...], servers: tuple[Server, ...]) -> Claim:
+    return Claim(name, title, FLOOR, _FAN_OUT_COLUMNS, goals, _fan_out(window, 1, servers))
+
+
+CLAIMS = (
+    _steady(
+        "fan-out-steady",
+        "Fan-out, one event at a time (window 1: nothing can be joined)",
+        1,
+        (Goal("at least 0.8 of the C floor", "deliveries_per_cpu_s", 0.8, at_least=True, is_ratio=True),),
+        (OURS, FLOOR, SOCKETIO),
+    ),
+    _steady(
+        "fan-out-window",
+        "Fan-out, 64 events on their way, each published by a request of its own",
+        64,
+        (),
+        (OURS, FLOOR, FLOOR_JOINED, SOCKETIO),
+    ),
+    Claim(
+        "fan-out-backlog",
+        "Fan-out with 16 messages pending (one request publishes 16 events, 16 on their way)",
+        FLOOR,
+        _FAN_OUT_COLUMNS,
+        (Goal("at least 12 × the C floor", "deliveries_per_cpu_s", 12, at_least=True, is_ratio=True),),
+        _fan_out(16, 16, (OURS, FLOOR, FLOOR_JOINED, SOCKETIO)),
+    ),
+    Claim(
+        "memory",
+        "Memory and cost of connecting, 10 000 subscribed connections that idle",
+        SOCKETIO,
+        (
+            Column("rss_kb_per_connection", "KB RSS per connection", "{:.2f}"),
+            Column("connect_cpu_us", "CPU µs per connect"),
+            Column("connects_per_s", "connects per second"),
+            Column("generator_busy", "generator busy", "{:.2f}"),
+        ),
+        (Goal("at most 4 KB RSS each", "rss_kb_per_connection", 4, at_least=False),),
+        _memory_works,
+        rounds=(3, 1),
+    ),
+    Claim(
+        "latency",
+        "Published → delivered at 10 % load, durability normal, not pinned",
+        FLOOR,
+        (
+            Column("latency_us.p99", "p99 µs"),
+            Column("latency_us.p50", "p50 µs"),
+            Column("latency_us.max", "max µs"),
+            Column("deliveries_per_s", "deliveries per second"),
+            Column("server_busy", "server busy", "{:.2f}"),
+            Column("generator_busy", "generator busy", "{:.2f}"),
+        ),
+        (Goal("p99 under 10 ms", "latency_us.p99", 10_000, at_least=False),),
+        _latency_works,
+    ),
+)

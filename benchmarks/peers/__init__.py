@@ -1,0 +1,1 @@
+"""Other servers, set up to do the same work as ours."""
