@@ -21,7 +21,7 @@ from types import FrameType
 from benchmarks import generator, results
 from benchmarks.claims import CLAIMS, Claim, Work
 from benchmarks.generator import Figures, NoResult, figure
-from benchmarks.servers import FLOOR, FLOOR_JOINED, HERE, OURS, SOCKETIO, NotStarted, Server, running
+from benchmarks.servers import FLOOR, FLOOR_JOINED, HERE, OURS, SOCKETIO, NotStarted, Server, running, shown
 
 SERVER_CPU, GENERATOR_CPU = 0, 1
 SERVERS = {"ours": OURS, "floor": FLOOR, "floor-joined": FLOOR_JOINED, "python-socketio": SOCKETIO}
@@ -52,7 +52,7 @@ def _measure(turn: Turn, server: Server, options: Sequence[str], row: results.Ro
     with running(server, server_cpu, work.durability) as target:
         all_options = (*server.generator_options(work.transport, turn.message_bytes), *options)
         if row is not None and not row.commands:
-            row.commands = [target.command, " ".join(generator.command(target, all_options, generator_cpu))]
+            row.commands = [target.command, shown(generator.command(target, all_options, generator_cpu))]
         return generator.measure(target, all_options, generator_cpu, work.limit_s)
 
 

@@ -8,6 +8,7 @@ Rule 2: all do the same work: a subscription to one document, publications by HT
 from __future__ import annotations
 
 import contextlib
+import shlex
 import socket
 import subprocess
 import sys
@@ -142,6 +143,11 @@ def pinned(command: Sequence[str], cpu: int | None) -> list[str]:
     return list(command) if cpu is None else ["taskset", "-c", str(cpu), *command]
 
 
+def shown(command: Sequence[str]) -> str:
+    """Return the command as one would type it at the root of the repository, without where that lies on this machine."""
+    return shlex.join(part.replace(f"{HERE.parent}/", "") for part in command)
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -182,6 +188,6 @@ def running(server: Server, cpu: int | None, durability: str) -> Iterator[Runnin
                 raise NotStarted(f"{server.name}: {error}") from error
         try:
             _await_listening(process, port, server.name, log)
-            yield Running(server, process.pid, port, " ".join(command))
+            yield Running(server, process.pid, port, shown(command))
         finally:
             _end(process)
