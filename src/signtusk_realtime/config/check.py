@@ -1,0 +1,88 @@
+"""What fits together, and the one way from sources to settings.
+
+Owns: contradictions between settings, collecting every fault.   Not: single values (settings.py), sources (sources.py).
+Rule: all faults are told at once, before anything is opened or bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from ipaddress import ip_address
+from pathlib import Path
+
+from msgspec import Struct
+
+from signtusk_realtime.config.settings import SETTINGS, Settings, Value, settings_of, values_of
+from signtusk_realtime.config.sources import DEFAULT, read
+from signtusk_realtime.errors import ConfigurationError
+
+SERVE_DEFAULTS: Mapping[str, Value] = {"database": "signtusk-realtime.db"}
+"""Where the command's defaults differ from those of an embedded service: a server that is started by itself keeps what it was given."""
+
+
+class InvalidSettings(ConfigurationError):
+    """One or several settings cannot be used; `faults` has a line for each."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        super().__init__("; ".join(faults))
+        self.faults = tuple(faults)
+
+
+class Configuration(Struct, frozen=True):
+    """Settings, where each came from by its name, and what should be told about the sources."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+    warnings: Sequence[str]
+
+
+def load(options: Mapping[str, str], environment: Mapping[str, str], file: Path | None) -> Configuration:
+    """Make the settings of a server of its own. See `sources.read` for the arguments. Raises: InvalidSettings, with every fault."""
+    found = read(options, environment, file)
+    # A value that was refused stands at its default meanwhile, so that the rest is still compared.
+    settings = settings_of({**SERVE_DEFAULTS, **found.values})
+    faults = [*found.faults, *contradictions(settings)]
+    if faults:
+        raise InvalidSettings(faults)
+    origins = {name: found.origins.get(name, DEFAULT) for name in SETTINGS}
+    return Configuration(settings, origins, found.warnings)
+
+
+def check(settings: Settings) -> None:
+    """Check settings that an application made itself. Raises: InvalidSettings, with every fault."""
+    faults: list[str] = []
+    for name, value in values_of(settings).items():
+        try:
+            SETTINGS[name].check(value)
+        except ConfigurationError as error:
+            faults.append(f"{name}: {error.message}")
+    faults += [] if faults else contradictions(settings)
+    if faults:
+        raise InvalidSettings(faults)
+
+
+def contradictions(settings: Settings) -> list[str]:
+    """Name what does not fit together. Every value alone is allowed."""
+    faults: list[str] = []
+    limits = settings.limits
+    if settings.auth.mode == "jwt":
+        faults.append("auth.mode: jwt is not available in this version; allowed: development")
+    elif not is_loopback(settings.host):
+        faults.append(
+            f"host: development authentication lets everybody in and is refused on {settings.host!r};"
+            " bind a loopback address such as 127.0.0.1"
+        )
+    if limits.payload_bytes > limits.body_bytes:
+        faults.append(
+            f"limits.payload_bytes: {limits.payload_bytes} bytes do not fit into limits.body_bytes ({limits.body_bytes});"
+            " make it smaller, or the other larger"
+        )
+    return faults
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether an address is reached from this machine only."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,203 @@
+"""Every setting there is: its name, default, meaning and range.
+
+Owns: the dataclasses that an application fills in, and the table of settings made from them.   Not: where values come from (sources.py), what
+of them fits together (check.py).
+Rule 1: a setting stands here once; options, environment, file, help and `check-config` are made from the table.
+Rule 2: a setting exists from the day something reads it.   Rule 3: durations are integer milliseconds, sizes integer bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from types import UnionType
+from typing import Final, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from msgspec import Struct, convert
+
+from signtusk_realtime.errors import ConfigurationError
+
+Value = str | int | None
+T = TypeVar("T", bound=Value)
+
+MINUTE_MS: Final = 60_000
+DAY_MS: Final = 24 * 60 * MINUTE_MS
+# No longer than any allowed number: Python refuses to read thousands of digits, and so do we.
+_INTEGER: Final = re.compile(r"-?[0-9]{1,18}")
+KIB: Final = 1 << 10
+MIB: Final = 1 << 20
+NONE: Final = "none"
+"""How the absence of an optional number is written."""
+
+
+class _Meaning(Struct, frozen=True):
+    about: str
+    least: int
+    most: int
+    unit: str
+
+
+def _text(default: T, about: str) -> T:
+    return field(default=default, metadata={"meaning": _Meaning(about, 0, 0, "")})
+
+
+def _number(default: T, about: str, least: int, most: int, unit: str = "") -> T:
+    return field(default=default, metadata={"meaning": _Meaning(about, least, most, unit)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuthSettings:
+    """Who may come in."""
+
+    mode: Literal["development", "jwt"] = _text("development", "how identities are checked; development: not at all")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LimitSettings:
+    """What one peer may ask for."""
+
+    subscriptions: int = _number(100, "subscriptions of one connection", 1, 100_000)
+    message_bytes: int = _number(64 * KIB, "size of one WebSocket message from a client", KIB, 64 * MIB, "bytes")
+    json_depth: int = _number(32, "nesting of one JSON message or event", 4, 256)
+    batch: int = _number(1000, "events of one publication", 1, 10_000)
+    payload_bytes: int = _number(256 * KIB, "size of one published event", KIB, 64 * MIB, "bytes")
+    body_bytes: int = _number(8 * MIB, "size of one HTTP request's body", KIB, 1024 * MIB, "bytes")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The settings of one service. An embedded one keeps its log in memory unless told otherwise; the command keeps it in a file."""
+
+    host: str = _text("127.0.0.1", "address to listen on")
+    port: int = _number(8080, "port to listen on; 0 takes a free one", 0, 65_535)
+    database: str = _text(":memory:", "file of the embedded database, or :memory:")
+    durability: Literal["full", "normal"] = _text(
+        "full", "full: answered after an fsync; normal: survives a crash of the process only"
+    )
+    heartbeat_interval: int = _number(30_000, "how often a peer is pinged", 100, DAY_MS, "ms")
+    pong_timeout: int = _number(10_000, "how long a pinged peer may be silent", 100, DAY_MS, "ms")
+    drain_timeout: int = _number(10_000, "how long clients have to leave when the server stops", 0, DAY_MS, "ms")
+    retention_age: int = _number(3 * DAY_MS, "how long an organization's events are kept", 1000, 36_500 * DAY_MS, "ms")
+    retention_count: int | None = _number(None, "how many events of an organization are kept", 1, 1 << 53)
+    retention_bytes: int = _number(1024 * MIB, "how much of an organization's log is kept", 64 * KIB, 1 << 53, "bytes")
+    outbox_bytes: int = _number(MIB, "what may wait unsent for one connection", 16 * KIB, 1024 * MIB, "bytes")
+    tail_bytes: int = _number(
+        64 * MIB, "newest events held in memory, of all organizations together", 0, 1 << 40, "bytes"
+    )
+    auth: AuthSettings = field(default_factory=AuthSettings)
+    limits: LimitSettings = field(default_factory=LimitSettings)
+
+
+class Setting(Struct, frozen=True, kw_only=True):
+    """One row of the table. `choices` is empty for free text and numbers; `least` and `most` bound numbers, both included."""
+
+    name: str
+    about: str
+    default: Value
+    is_number: bool
+    is_optional: bool
+    choices: tuple[str, ...]
+    least: int
+    most: int
+    unit: str
+
+    @property
+    def option(self) -> str:
+        """Its name on the command line."""
+        return "--" + self.keyword.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        """Its name in the environment."""
+        return PREFIX + self.keyword.upper()
+
+    @property
+    def keyword(self) -> str:
+        """Its name as a Python argument."""
+        return self.name.replace(".", "_")
+
+    @property
+    def allowed(self) -> str:
+        """Say what values it takes, as a phrase that fits behind `allowed:`."""
+        if self.choices:
+            return " or ".join(self.choices)
+        if not self.is_number:
+            return "a text that is not empty"
+        unit = f" {self.unit}" if self.unit else ""
+        return f"an integer from {self.least} to {self.most}{unit}" + (f", or {NONE}" if self.is_optional else "")
+
+    def parse(self, text: str) -> Value:
+        """Read a value as an option or a variable has it. Raises: ConfigurationError, without the setting's name."""
+        if self.is_optional and text == NONE:
+            return None
+        value: Value = text
+        if self.is_number and _INTEGER.fullmatch(text):
+            value = int(text)
+        return self.check(value)
+
+    def check(self, value: object) -> Value:
+        """Give a typed value back if it is allowed. Raises: ConfigurationError, without the setting's name."""
+        if value is None and self.is_optional:
+            return None
+        if self.is_number and isinstance(value, int) and not isinstance(value, bool):
+            if self.least <= value <= self.most:
+                return value
+        elif not self.is_number and isinstance(value, str) and value and (not self.choices or value in self.choices):
+            return value
+        raise ConfigurationError(f"{_shown(value)} is not allowed; allowed: {self.allowed}")
+
+
+PREFIX: Final = "SIGNTUSK_REALTIME_"
+
+
+def _rows(defaults: Settings | AuthSettings | LimitSettings, prefix: str = "") -> Iterator[Setting]:
+    kinds = get_type_hints(type(defaults))
+    for row in fields(defaults):
+        kind, default, meaning = kinds[row.name], getattr(defaults, row.name), row.metadata.get("meaning")
+        if meaning is None:
+            yield from _rows(default, f"{row.name}.")
+            continue
+        is_optional = get_origin(kind) is UnionType
+        yield Setting(
+            name=prefix + row.name,
+            about=meaning.about,
+            default=default,
+            is_number=kind is int or is_optional,
+            is_optional=is_optional,
+            choices=get_args(kind) if get_origin(kind) is Literal else (),
+            least=meaning.least,
+            most=meaning.most,
+            unit=meaning.unit,
+        )
+
+
+SETTINGS: Final = {row.name: row for row in _rows(Settings())}
+"""All settings by name, in the order of help and `check-config`."""
+
+
+def values_of(settings: Settings) -> dict[str, Value]:
+    """Give the value of every setting by its name."""
+    values: dict[str, Value] = {}
+    for name in SETTINGS:
+        group, _, own = name.rpartition(".")
+        values[name] = getattr(getattr(settings, group) if group else settings, own)
+    return values
+
+
+def settings_of(values: Mapping[str, Value]) -> Settings:
+    """Make settings from values by name, checked before; what is not given has its default."""
+    tree: dict[str, object] = {}
+    groups: dict[str, dict[str, Value]] = {}
+    for name, value in values.items():
+        group, _, own = name.rpartition(".")
+        if group:
+            groups.setdefault(group, {})[own] = value
+        else:
+            tree[own] = value
+    return convert({**tree, **groups}, Settings)
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,118 @@
+"""The table of settings is whole, and single values are read strictly."""
+
+from __future__ import annotations
+
+import pytest
+
+from signtusk_realtime.config.check import SERVE_DEFAULTS
+from signtusk_realtime.config.settings import SETTINGS, Setting, Settings, settings_of, values_of
+from signtusk_realtime.errors import ConfigurationError
+
+# CONTRACT: the defaults that people rely on, for what exists so far.
+PROMISED = {
+    "host": "127.0.0.1",
+    "port": 8080,
+    "database": "signtusk-realtime.db",
+    "durability": "full",
+    "heartbeat_interval": 30_000,
+    "pong_timeout": 10_000,
+    "drain_timeout": 10_000,
+    "retention_age": 259_200_000,
+    "retention_count": None,
+    "retention_bytes": 1 << 30,
+    "outbox_bytes": 1 << 20,
+    "tail_bytes": 64 << 20,
+    "auth.mode": "development",
+    "limits.subscriptions": 100,
+    "limits.message_bytes": 65_536,
+    "limits.json_depth": 32,
+    "limits.batch": 1000,
+    "limits.payload_bytes": 256 << 10,
+    "limits.body_bytes": 8 << 20,
+}
+
+
+def test_defaults_are_those_promised() -> None:
+    """Every setting has the promised default, and there is no other setting."""
+    assert {name: setting.default for name, setting in SETTINGS.items()} | SERVE_DEFAULTS == PROMISED
+
+
+def test_an_embedded_service_leaves_no_file() -> None:
+    """Settings made in Python keep the log in memory."""
+    assert Settings().database == ":memory:"
+
+
+def test_a_setting_has_one_name_in_three_spellings() -> None:
+    """Option and variable follow from the dotted name."""
+    setting = SETTINGS["limits.message_bytes"]
+    assert (setting.option, setting.variable) == (
+        "--limits-message-bytes",
+        "SIGNTUSK_REALTIME_LIMITS_MESSAGE_BYTES",
+    )
+
+
+@pytest.mark.parametrize("spelling", ["option", "variable", "keyword"])
+def test_spellings_are_unambiguous(spelling: str) -> None:
+    """No two settings share an option, a variable or a keyword."""
+    assert len({getattr(setting, spelling) for setting in SETTINGS.values()}) == len(SETTINGS)
+
+
+@pytest.mark.parametrize("setting", SETTINGS.values(), ids=lambda setting: setting.name)
+def test_a_default_is_allowed(setting: Setting) -> None:
+    """A default passes its own check, and as text too."""
+    assert setting.check(setting.default) == setting.default
+    assert setting.parse("none" if setting.default is None else str(setting.default)) == setting.default
+
+
+@pytest.mark.parametrize("setting", [s for s in SETTINGS.values() if s.is_number], ids=lambda setting: setting.name)
+def test_numbers_are_bounded(setting: Setting) -> None:
+    """Both ends of a range are allowed, and nothing beyond."""
+    for allowed in (setting.least, setting.most):
+        assert setting.parse(str(allowed)) == allowed
+    for refused in (setting.least - 1, setting.most + 1):
+        with pytest.raises(ConfigurationError, match="not allowed; allowed: an integer from"):
+            setting.parse(str(refused))
+
+
+@pytest.mark.parametrize("text", ["", " 1", "1_000", "+1", "1.0", "1e3", "0x10", "٣", "30s", "true", "9" * 5000])
+def test_only_plain_integers_are_numbers(text: str) -> None:
+    """A number is digits, without units, spaces, signs or separators."""
+    with pytest.raises(ConfigurationError):
+        SETTINGS["heartbeat_interval"].parse(text)
+
+
+@pytest.mark.parametrize("value", [True, 1.0, "8080", None, [8080], {}])
+def test_typed_values_are_not_converted(value: object) -> None:
+    """A TOML file or an application gives a number as a number."""
+    with pytest.raises(ConfigurationError):
+        SETTINGS["port"].check(value)
+
+
+def test_only_an_optional_number_may_be_none() -> None:
+    """`none` takes a bound away where there may be none."""
+    assert SETTINGS["retention_count"].parse("none") is None
+    with pytest.raises(ConfigurationError, match="'none' is not allowed"):
+        SETTINGS["retention_bytes"].parse("none")
+
+
+def test_choices_are_named() -> None:
+    """A refused choice is told what there is to choose from."""
+    with pytest.raises(ConfigurationError, match="'fast' is not allowed; allowed: full or normal"):
+        SETTINGS["durability"].parse("fast")
+
+
+def test_a_fault_shows_a_long_value_shortened() -> None:
+    """A value of any length makes a line that can be read."""
+    with pytest.raises(ConfigurationError) as caught:
+        SETTINGS["durability"].parse("x" * 10_000)
+    assert len(caught.value.message) < 120
+
+
+def test_values_and_settings_are_the_same_thing() -> None:
+    """Settings taken apart and put together again are equal, with every value changed."""
+    changed = {
+        name: (setting.least + 1 if setting.is_number else setting.choices[-1] if setting.choices else "elsewhere")
+        for name, setting in SETTINGS.items()
+    }
+    assert values_of(settings_of(changed)) == changed
+    assert settings_of({}) == Settings()
