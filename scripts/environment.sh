@@ -14,7 +14,8 @@ bench) locks=(runtime dev bench) ;;
     ;;
 esac
 
-fits() { "$1" -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+# Debian splits venv: without its package python3-venv there is no ensurepip, and a .venv would have no pip.
+fits() { "$1" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }
 
 find_python() {
     local name
@@ -24,7 +25,7 @@ find_python() {
             return
         fi
     done
-    echo "No Python of version 3.11 or later, with its venv module, was found (python3 is $(python3 --version 2>&1 || true))." >&2
+    echo "No Python of version 3.11 or later, with its venv module (Debian: python3-venv), was found; python3 is $(python3 --version 2>&1 || true)." >&2
     echo "Install one, or name it: make PYTHON=/path/to/python ..." >&2
     exit 1
 }
