@@ -9,7 +9,7 @@ Rule 2: no header of a client reaches the answer, and none of ours can carry a l
 from __future__ import annotations
 
 import re
-from binascii import a2b_base64, b2a_base64
+from binascii import b2a_base64
 from collections.abc import Iterable, Sequence
 from hashlib import sha1
 from typing import Final, TypeAlias
@@ -23,6 +23,7 @@ VERSION: Final = b"13"
 Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+# 16 bytes in base64, whatever they are.
 _KEY: Final = re.compile(rb"[A-Za-z0-9+/]{22}==")
 _HEADER_NAME: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
@@ -89,7 +90,7 @@ def negotiate(method: bytes, http_version: str, headers: Headers) -> Upgrade | R
     if _values(headers, b"transfer-encoding") or any(n != b"0" for n in _values(headers, b"content-length")):
         return _invalid("the request must not have a body")
     keys = _values(headers, b"sec-websocket-key")
-    if len(keys) != 1 or not _is_key(keys[0]):
+    if len(keys) != 1 or not _KEY.fullmatch(keys[0]):
         return _invalid("Sec-WebSocket-Key must be 16 bytes in base64, once")
     offer = parse_offer(headers)
     if offer is None:
@@ -118,10 +119,6 @@ def parse_offer(headers: Headers) -> Offer | None:
 
 def _accept(key: bytes) -> bytes:
     return b2a_base64(sha1(key + _GUID, usedforsecurity=False).digest(), newline=False)
-
-
-def _is_key(key: bytes) -> bool:
-    return _KEY.fullmatch(key) is not None and len(a2b_base64(key)) == 16
 
 
 def _values(headers: Headers, name: bytes) -> list[bytes]:

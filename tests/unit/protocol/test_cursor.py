@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from hashlib import blake2b
+from zlib import crc32
 
 import pytest
 
@@ -58,6 +61,23 @@ def test_every_changed_character_is_found() -> None:
 def test_any_other_text_is_not_ours(text: str) -> None:
     """A client may send whatever it likes as a cursor; the answer is None, never an error."""
     assert decode("org123", text) is None
+
+
+@pytest.mark.parametrize("flags", [0x10, 0x11, 0x12, 0x03, 0x17, 0x23, 0xFF])
+def test_a_second_text_of_a_pair_is_not_ours(flags: int) -> None:
+    """A right checksum does not help a half that its flag denies, nor another version of the layout."""
+    raw = bytearray(urlsafe_b64decode(encode("org123", HERE, THERE)))
+    raw[0] = flags
+    seed = int.from_bytes(blake2b(b"org123", digest_size=4).digest(), "big")
+    raw[-4:] = crc32(raw[:-4], seed).to_bytes(4, "big")
+    assert decode("org123", urlsafe_b64encode(raw).decode()) is None
+
+
+def test_a_forged_text_with_the_right_flags_is_read() -> None:
+    """The checksum is public: the test above fails for the flags alone."""
+    raw = bytearray(urlsafe_b64decode(encode("org123", HERE, THERE)))
+    seed = int.from_bytes(blake2b(b"org123", digest_size=4).digest(), "big")
+    assert crc32(raw[:-4], seed).to_bytes(4, "big") == raw[-4:]
 
 
 def test_a_writer_writes_what_encode_writes() -> None:

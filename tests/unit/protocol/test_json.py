@@ -32,6 +32,7 @@ class Message(msgspec.Struct, forbid_unknown_fields=True):
     type: str
     filters: Filters | None = None
     counts: dict[str, int] = {}
+    named: dict[str, Filters] = {}
     data: msgspec.Raw = msgspec.Raw(b"null")
 
 
@@ -124,6 +125,7 @@ WRONG = {
     b'{"type":"x","filters":{"organizationId":"o"}}': ("$.filters.organizationId", "/filters/organizationId"),
     b'{"type":"x","filters":{"eventTypes":["a",2]}}': ("$.filters.eventTypes[1]", "/filters/eventTypes/1"),
     b'{"type":"x","counts":{"a.b[3]":"y"}}': ("$.counts", "/counts"),
+    b'{"type":"x","named":{"a":{"nonsense":1}}}': ("$.named", "/named"),
     b"[]": ("$", ""),
 }
 
