@@ -180,6 +180,19 @@ def faulty_locks(requirements: Path) -> list[str]:
     return found
 
 
+def names_of_nothing(root: Path, page: str) -> list[str]:
+    """Find files and folders that a page names in backticks or links to, and that are not there. Names may begin within the package."""
+    text = re.sub(r"```.*?```", "", (root / page).read_text(), flags=re.DOTALL)
+    named = {
+        name
+        for name in re.findall(r"`([\w./-]+)`", text)
+        if re.search(r"\w\.(py|sh|md|toml|txt|in)$|^(tests|docs|benchmarks)/", name)
+    }
+    linked = {name for name in re.findall(r"\]\(([^)#]+)", text) if "://" not in name}
+    places = (root, (root / page).parent, root / "src" / PACKAGE)
+    return sorted(name for name in named | linked if not any((place / name).exists() for place in places))
+
+
 @pytest.fixture(scope="module")
 def law() -> dict[str, Room]:
     return read_law((ROOT / "ARCHITECTURE.md").read_text())
@@ -217,6 +230,12 @@ def test_locks_carry_hashes_and_no_address() -> None:
     """What is installed is what was locked, from wherever it comes."""
     assert {lock.name for lock in (ROOT / "requirements").glob("*.txt")} >= {"tools.txt", "runtime.txt", "dev.txt"}
     assert faulty_locks(ROOT / "requirements") == []
+
+
+@pytest.mark.parametrize("page", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "requirements/README.md"])
+def test_pages_name_what_exists(page: str) -> None:
+    """Who follows a page into the tree finds what it speaks of."""
+    assert names_of_nothing(ROOT, page) == []
 
 
 # ---- each rule bites
@@ -312,6 +331,15 @@ def test_a_long_file_is_found(tmp_path: Path) -> None:
     """The first line too many counts."""
     assert long_files(tree(tmp_path, {"errors.py": "x = 1\n" * LONGEST_FILE})) == []
     assert len(long_files(tree(tmp_path, {"errors.py": "x = 1\n" * (LONGEST_FILE + 1)}))) == 1
+
+
+def test_a_name_of_nothing_is_found(tmp_path: Path) -> None:
+    """A file that was moved away is missed where it is named and where it is linked."""
+    source = tree(tmp_path / "src", {"events/log.py": ""})
+    (source.parent / "PAGE.md").write_text(
+        "`events/log.py` `events/gone.py` [here](PAGE.md) [there](docs/gone) `tests/gone`"
+    )
+    assert names_of_nothing(source.parent, "PAGE.md") == ["docs/gone", "events/gone.py", "tests/gone"]
 
 
 @pytest.mark.parametrize(
