@@ -50,7 +50,9 @@ def _number(default: T, about: str, least: int, most: int, unit: str = "") -> T:
 class AuthSettings:
     """Who may come in."""
 
-    mode: Literal["development", "jwt"] = _text("development", "how identities are checked; development: not at all")
+    mode: Literal["development", "jwt"] = _text(
+        "development", "how identities are checked; development takes everybody at their word"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +75,7 @@ class Settings:
     port: int = _number(8080, "port to listen on; 0 takes a free one", 0, 65_535)
     database: str = _text(":memory:", "file of the embedded database, or :memory:")
     durability: Literal["full", "normal"] = _text(
-        "full", "full: answered after an fsync; normal: survives a crash of the process only"
+        "full", "what an answer means: written through to the disk, or safe from a crash of the process only"
     )
     heartbeat_interval: int = _number(30_000, "how often a peer is pinged", 100, DAY_MS, "ms")
     pong_timeout: int = _number(10_000, "how long a pinged peer may be silent", 100, DAY_MS, "ms")

@@ -1,0 +1,159 @@
+"""The command `signtusk-realtime`.
+
+Owns: its options, output and exit codes.   Not: what settings mean (config), what is served (service).
+Rule 1: every setting is an option, made from the table of settings; no command lists them by hand.
+Rule 2: exit codes: 0 done, 1 could not be done, 2 used or configured wrongly. What is wrong is on standard error, a line for each fault.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Final
+
+from signtusk_realtime import __version__
+from signtusk_realtime.config import SETTINGS, Configuration, InvalidSettings, Settings, load
+from signtusk_realtime.config.check import SERVE_DEFAULTS
+from signtusk_realtime.config.settings import NONE, Setting, Value, values_of
+from signtusk_realtime.errors import RealtimeError
+from signtusk_realtime.service import RealtimeService, make_server
+
+try:
+    import uvloop
+    from cyclopts import App, CycloptsError, Group, Parameter
+
+    from signtusk_realtime.observability.logging import configure
+except ModuleNotFoundError as error:  # the library is installed without what only the command needs
+    sys.exit(f"the command needs {error.name}: install signtusk-realtime[server]")
+
+DONE: Final = 0
+FAILED: Final = 1
+MISUSED: Final = 2
+NAME: Final = "signtusk-realtime"
+SWITCH_INTERVAL_S: Final = 0.0005
+"""How long a thread may wait for the interpreter. Measured: by Python's 5 ms the database's thread waits that long for each statement."""
+
+log = logging.getLogger(__name__)
+
+_OPTIONS = Group("Settings", help="Also SIGNTUSK_REALTIME_… in the environment, and keys of a TOML file.", sort_key=1)
+
+app = App(
+    name=NAME,
+    help="Tell people at once, in order and without losing anything what happens to their documents.",
+    version=f"{NAME} {__version__}",
+    help_format="plaintext",
+    result_action="return_value",
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; give its exit code."""
+    try:
+        code = app(sys.argv[1:] if arguments is None else arguments, exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        return _complain(MISUSED, f"{error}", f"try: {NAME} --help")
+    except InvalidSettings as error:
+        return _complain(MISUSED, *error.faults)
+    # Help and version were printed where there is no code.
+    return code if isinstance(code, int) else DONE
+
+
+def _complain(code: int, *lines: str) -> int:
+    for line in lines:
+        print(f"{NAME}: {line}", file=sys.stderr)
+    return code
+
+
+def serve(config: Path | None = None, **options: str) -> int:
+    """Serve WebSocket, event stream and the HTTP API until it is told to stop."""
+    configuration = load(options, os.environ, config)
+    configure()
+    for warning in configuration.warnings:
+        log.warning(warning)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    try:
+        uvloop.run(_serve(configuration.settings))
+    except RealtimeError as error:
+        log.error("cannot serve", extra={"reason": error.message})  # noqa: TRY400 - the reason is known, a traceback tells nothing more
+        return FAILED
+    return DONE
+
+
+async def _serve(settings: Settings) -> None:
+    async with RealtimeService(settings) as service:
+        server = make_server(service)
+        fields = {"version": __version__, "database": settings.database, "authentication": settings.auth.mode}
+        log.info("service started", extra=fields)
+        await server.run()
+
+
+def check_config(config: Path | None = None, **options: str) -> int:
+    """Print the settings `serve` would use, where each came from, as a TOML file; or every fault."""
+    configuration = load(options, os.environ, config)
+    for warning in configuration.warnings:
+        print(f"{NAME}: {warning}", file=sys.stderr)
+    print("\n".join(_as_toml(configuration)))
+    return DONE
+
+
+def _as_toml(configuration: Configuration) -> list[str]:
+    lines: list[tuple[str, str]] = []
+    open_table = ""
+    for name, value in values_of(configuration.settings).items():
+        table, _, key = name.rpartition(".")
+        if table != open_table:
+            open_table = table
+            lines += [("", ""), (f"[{table}]", "")]
+        written = f"# {key} = {NONE}" if value is None else f"{key} = {_toml_value(value)}"
+        lines.append((written, f"  # {configuration.origins[name]}"))
+    width = max(len(written) for written, _ in lines)
+    return [f"{written:<{width}}{origin}".rstrip() for written, origin in lines]
+
+
+def _toml_value(value: str | int) -> str:
+    # A JSON string is a TOML string, but for the one control character that JSON leaves as it is.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _with_settings(command: Callable[..., int]) -> Callable[..., int]:
+    """Give a command one option per setting. Options are text; the table reads them, so that all faults are told at once."""
+    about_file = Parameter(help="TOML file of settings; also SIGNTUSK_REALTIME_CONFIG.", metavar="FILE")
+    options = [_option("config", Annotated[Path | None, about_file])]
+    for setting in SETTINGS.values():
+        meaning = Parameter(
+            name=setting.option,
+            help=_about(setting),
+            group=_OPTIONS,
+            metavar=_metavar(setting),
+            # A value may begin with a minus sign; it is refused, but as a value.
+            allow_leading_hyphen=True,
+        )
+        options.append(_option(setting.keyword, Annotated[str | None, meaning]))
+    # cyclopts reads both; the function itself takes whatever was given by name.
+    vars(command)["__signature__"] = inspect.Signature(options)
+    command.__annotations__ = {option.name: option.annotation for option in options}
+    return command
+
+
+def _option(name: str, annotation: object) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _metavar(setting: Setting) -> str:
+    if setting.choices:
+        return "|".join(setting.choices)
+    return (setting.unit or ("n" if setting.is_number else "text")).upper()
+
+
+def _about(setting: Setting) -> str:
+    default: Value = SERVE_DEFAULTS.get(setting.name, setting.default)
+    return f"{setting.about[0].upper()}{setting.about[1:]} [default: {NONE if default is None else default}]."
+
+
+app.command(_with_settings(serve))
+app.command(_with_settings(check_config))
