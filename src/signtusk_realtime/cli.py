@@ -97,11 +97,12 @@ def check_config(config: Path | None = None, **options: str) -> int:
     configuration = load(options, os.environ, config)
     for warning in configuration.warnings:
         print(f"{NAME}: {warning}", file=sys.stderr)
-    print("\n".join(_as_toml(configuration)))
+    print("\n".join(as_toml(configuration)))
     return DONE
 
 
-def _as_toml(configuration: Configuration) -> list[str]:
+def as_toml(configuration: Configuration) -> list[str]:
+    """Write the effective settings as a TOML file, each with its origin as a comment."""
     lines: list[tuple[str, str]] = []
     open_table = ""
     for name, value in values_of(configuration.settings).items():

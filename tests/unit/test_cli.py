@@ -1,0 +1,145 @@
+"""What the command prints and answers; that it serves is shown by tests/e2e."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import signtusk_realtime
+from signtusk_realtime import cli
+from signtusk_realtime.config import SETTINGS, Configuration, load
+from signtusk_realtime.config.settings import Setting, Value, settings_of, values_of
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.delenv("SIGNTUSK_REALTIME_CONFIG", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    code = cli.main(arguments)
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--version` says what pyproject.toml says."""
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["version"] == signtusk_realtime.__version__
+    assert run(capsys, "--version") == (0, f"signtusk-realtime {project['version']}\n", "")
+
+
+def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    """Help, and no command at all, show what there is."""
+    for arguments in (("--help",), ()):
+        code, out, err = run(capsys, *arguments)
+        assert (code, err) == (0, "")
+        assert "check-config" in out
+        assert "serve" in out
+
+
+@pytest.mark.parametrize("command", ["serve", "check-config"])
+def test_help_names_every_setting(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    """Each setting is an option with its default; nothing else is offered but the file and help."""
+    code, out, _ = run(capsys, command, "--help")
+    assert code == 0
+    text = " ".join(out.replace("│", " ").split())
+    for setting in SETTINGS.values():
+        assert f"{setting.option} " in text
+    assert "[default: signtusk-realtime.db]" in text
+    assert "[default: none]" in text
+    assert "--config FILE" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("serv",), 'Unknown command "serv". Did you mean "serve"?'),
+        (("serve", "--auth-mod", "jwt"), "Unknown option: --auth-mod. Did you mean --auth-mode?"),
+        (("serve", "--port"), "--port requires an argument"),
+        (("serve", "--port", "1", "--port", "2"), "--port specified multiple times"),
+        (("serve", "here"), "here"),
+    ],
+)
+def test_wrong_use_is_answered_with_what_is_meant(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], said: str
+) -> None:
+    """A mistyped command line ends with 2 and the nearest name, on standard error alone."""
+    code, out, err = run(capsys, *arguments)
+    assert (code, out) == (2, "")
+    assert said in err
+    assert all(line.startswith("signtusk-realtime: ") for line in err.splitlines())
+
+
+@pytest.mark.parametrize("command", ["serve", "check-config"])
+def test_every_fault_has_a_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: str
+) -> None:
+    """All faults of all sources are told, and nothing is opened: no database appears."""
+    monkeypatch.setenv("SIGNTUSK_REALTIME_PONG_TIMEOUT", "soon")
+    (tmp_path / "c.toml").write_text("prot = 1\n", encoding="utf-8")
+    code, out, err = run(capsys, command, "--config", "c.toml", "--host", "0.0.0.0", "--port", "-1")
+    assert (code, out) == (2, "")
+    assert err.splitlines() == [
+        "signtusk-realtime: prot is no setting; did you mean port? (file c.toml)",
+        (
+            "signtusk-realtime: pong_timeout: 'soon' is not allowed; allowed: an integer from 100 to 86400000 ms"
+            " (environment variable SIGNTUSK_REALTIME_PONG_TIMEOUT)"
+        ),
+        "signtusk-realtime: port: -1 is not allowed; allowed: an integer from 0 to 65535 (option --port)",
+        (
+            "signtusk-realtime: host: development authentication lets everybody in and is refused on '0.0.0.0';"
+            " bind a loopback address such as 127.0.0.1"
+        ),
+    ]
+    assert [path.name for path in tmp_path.iterdir()] == ["c.toml"]
+
+
+def test_check_config_shows_values_and_their_origins(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each effective value stands beside where it came from; warnings go to standard error."""
+    monkeypatch.setenv("SIGNTUSK_REALTIME_LIMITS_BATCH", "5")
+    monkeypatch.setenv("SIGNTUSK_REALTIME_SERVICE_HOST", "10.0.0.1")
+    code, out, err = run(capsys, "check-config", "--port=9000")
+    assert code == 0
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    assert "port = 9000 # option --port" in lines
+    assert "batch = 5 # environment variable SIGNTUSK_REALTIME_LIMITS_BATCH" in lines
+    assert "# retention_count = none # default" in lines
+    assert "SIGNTUSK_REALTIME_SERVICE_HOST is ignored" in err
+
+
+def values(setting: Setting) -> st.SearchStrategy[Value]:
+    if setting.choices:
+        return st.sampled_from(setting.choices)
+    if not setting.is_number:
+        return st.text(st.characters(codec="utf-8"), min_size=1)
+    numbers = st.integers(setting.least, setting.most)
+    return st.one_of(st.none(), numbers) if setting.is_optional else numbers
+
+
+@given(chosen=st.fixed_dictionaries({name: values(setting) for name, setting in SETTINGS.items()}))
+def test_what_check_config_prints_is_a_configuration_file(chosen: dict[str, Value]) -> None:
+    """Its output, read back as TOML, gives the same settings, whatever they are."""
+    configuration = Configuration(settings_of(chosen), dict.fromkeys(SETTINGS, "default"), ())
+    tables = tomllib.loads("\n".join(cli.as_toml(configuration)))
+    flat = {
+        f"{name}.{own}" if isinstance(value, dict) else name: inner
+        for name, value in tables.items()
+        for own, inner in (value.items() if isinstance(value, dict) else [("", value)])
+    }
+    assert {"retention_count": None} | flat == values_of(configuration.settings)
+
+
+def test_check_config_can_be_given_its_own_output(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """The printed file is a way to begin one's own."""
+    _, out, _ = run(capsys, "check-config", "--port", "9000")
+    (tmp_path / "c.toml").write_text(out, encoding="utf-8")
+    assert load({}, {}, tmp_path / "c.toml").settings == load({"port": "9000"}, {}, None).settings
