@@ -60,11 +60,13 @@ class Connect:
         self._hub.forgo(admission.organization)
 
     def open(self, admission: Admission, outlet: Outlet, form: Format, *, id_prefix: str = "conn") -> Connection:
-        """Let the connection in and send `connected`."""
+        """Let the connection in and send `connected`. In a hub that was closed meanwhile it comes back closed."""
         identity = admission.identity
         now_ms = self._now_ms()
         session = Session(identity, self._limits)
         connection = self._hub.open(self._new_id(id_prefix), session, outlet, form, admission.organization, now_ms)
+        if not connection.is_open:
+            return connection
         expires_at = UNSET if identity.expires_at is None else format_milliseconds(identity.expires_at)
         self._hub.send(
             connection,

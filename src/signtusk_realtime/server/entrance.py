@@ -1,0 +1,123 @@
+"""What every way in shares: whom to ask, what is allowed, and what is still open.
+
+Owns: the order of admission, the count of open transports, the tasks of admissions, the deadlines of closings.   Not: bytes of any kind of
+transport (websocket.py, stream.py), HTTP (front.py, http/).
+Order: origin → credentials → what is asked for → `connect.admit` → the transport's answer → `connect.open`.
+Rule: who was admitted is opened or forgone, also if the peer has left or the server stops meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine
+from typing import Final
+
+from msgspec import Struct
+
+from signtusk_realtime.auth.authenticator import Authenticator
+from signtusk_realtime.delivery.hub import Hub
+from signtusk_realtime.errors import LimitExceeded
+from signtusk_realtime.operations.connect import Connect
+from signtusk_realtime.operations.receive import Receive
+from signtusk_realtime.operations.subscribe import Subscriptions
+from signtusk_realtime.protocol.frames import FrameLimits
+from signtusk_realtime.server.deadlines import Deadlines
+from signtusk_realtime.server.origins import OriginPolicy
+from signtusk_realtime.server.request import RequestHead
+
+SEND_BUFFER_BYTES: Final = 64 << 10
+"""SO_SNDBUF of a connection. Measured: by the kernel's default a stalled reader swallows 4 MB before anybody notices."""
+
+
+class ServerLimits(Struct, frozen=True, kw_only=True):
+    """Bounds of one server; the names are those of the settings (CONTRACT §1), the times are seconds.
+
+    `head_timeout_s`: from connecting, or a later head's first byte, to its end. `body_timeout_s`: from there to the end of the body.
+    `close_timeout_s`: how long a closing connection may take. `retry_ms`: what event streams tell their clients to wait.
+    """
+
+    message_bytes: int = 65_536
+    json_depth: int = 32
+    batch: int = 1000
+    payload_bytes: int = 256 << 10
+    body_bytes: int = 8 << 20
+    outbox_bytes: int = 1 << 20
+    subscriptions: int = 100
+    head_bytes: int = 64 << 10
+    head_timeout_s: float = 10.0
+    body_timeout_s: float = 60.0
+    keep_alive_timeout_s: int = 75
+    close_timeout_s: float = 5.0
+    drain_timeout_s: float = 10.0
+    retry_ms: int = 2000
+
+
+class NativeProtocol(asyncio.Protocol, ABC):
+    """A peer on a raw transport, from the end of its request's head to the end of its connection."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def begin(self, transport: asyncio.Transport, head: RequestHead, rest: bytes) -> None:
+        """Take the transport over; `rest` came in after the head."""
+
+    @abstractmethod
+    def abort(self) -> None:
+        """End at once, whatever is unsent."""
+
+
+class Entrance:
+    """See the module. `changed` is called whenever something that was open has ended."""
+
+    def __init__(
+        self,
+        *,
+        hub: Hub,
+        connect: Connect,
+        subscriptions: Subscriptions,
+        receive: Receive,
+        authenticator: Authenticator,
+        policy: OriginPolicy,
+        limits: ServerLimits,
+        changed: Callable[[], None],
+    ) -> None:
+        self.hub = hub
+        self.connect = connect
+        self.subscriptions = subscriptions
+        self.receive = receive
+        self.authenticator = authenticator
+        self.policy = policy
+        self.limits = limits
+        self.frame_limits = FrameLimits(max_message_bytes=limits.message_bytes)
+        self.closings: Deadlines[NativeProtocol] = Deadlines(limits.close_timeout_s, _abort)
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.is_stopping = False
+        self.natives: set[NativeProtocol] = set()
+        """Those that took a transport over and did not lose it yet."""
+        self._changed = changed
+
+    def check_running(self) -> None:
+        """Refuse what would begin now. Raises: LimitExceeded (overloaded)."""
+        if self.is_stopping:
+            raise LimitExceeded("this server is stopping", code="overloaded")
+
+    def spawn(self, work: Coroutine[None, None, None]) -> None:
+        """Run an admission; the server knows of it until it is done."""
+        task = asyncio.get_running_loop().create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def lost(self, one: NativeProtocol) -> None:
+        """Note that a transport that was taken over is no more."""
+        self.natives.discard(one)
+        self.closings.discard(one)
+        self._changed()
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self.tasks.discard(task)
+        self._changed()
+
+
+def _abort(one: NativeProtocol) -> None:
+    one.abort()

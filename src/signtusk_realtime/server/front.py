@@ -1,0 +1,385 @@
+"""The head of every connection: HTTP/1.1, until a request is for one of our own protocols.
+
+Owns: bounds of heads and bodies in bytes and in time, and the hand-over of a transport.   Not: HTTP parsing and the ASGI side (the base class
+from uvicorn; docs/decisions/0010-front.md names the members we use), what is answered (http/, websocket.py, stream.py).
+Rule 1: a head is at most `head_bytes` long, a pipelined one twice that, and complete within `head_timeout_s`; a body at most `body_bytes`,
+within `body_timeout_s`.
+Rule 2: answers keep the order of their requests: a hand-over and a refusal wait until what came before is answered.
+Rule 3: what was refused is told before the connection ends, and nothing that follows is acted on.
+Rule 4: after a hand-over nothing of this object is left: no timer, no parser, no reference.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple
+from urllib.parse import unquote
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from signtusk_realtime.server.deadlines import Deadlines
+from signtusk_realtime.server.entrance import NativeProtocol, ServerLimits
+from signtusk_realtime.server.problems import Problem, encode_response, problem
+from signtusk_realtime.server.request import RequestHead
+
+log = logging.getLogger(__name__)
+
+UNREAD_BODY_BYTES: Final = 64 << 10
+"""How much may come in within a body that is none of it: chunk extensions and trailers."""
+
+
+class HandOver(NamedTuple):
+    """A request for one of our own protocols, and who takes it."""
+
+    make: Callable[[], NativeProtocol]
+    head: RequestHead
+
+
+class Fronts:
+    """What all connections of a server share while they speak HTTP: bounds, the native paths, three timers, who is there.
+
+    `natives`: by path, what takes over a GET. `changed` is called whenever a connection ended here.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        limits: ServerLimits,
+        natives: Mapping[str, Callable[[], NativeProtocol]],
+        changed: Callable[[], None],
+    ) -> None:
+        self.config = config
+        self.limits = limits
+        self.natives = natives
+        self.changed = changed
+        self.state = ServerState()
+        self.heads: Deadlines[Front] = Deadlines(limits.head_timeout_s, Front.head_late)
+        self.bodies: Deadlines[Front] = Deadlines(limits.body_timeout_s, Front.body_late)
+        self.endings: Deadlines[Front] = Deadlines(limits.close_timeout_s, Front.ending_late)
+        self.is_stopping = False
+
+    def make(self) -> Front:
+        """Make the protocol of a connection that was just accepted."""
+        return Front(self)
+
+    def stop(self) -> None:
+        """Answer what was asked, and end each connection after that."""
+        self.is_stopping = True
+        for front in list(self.state.connections):
+            front.shutdown()
+
+    def abort(self) -> None:
+        """End everything now."""
+        for front in list(self.state.connections):
+            front.transport.abort()
+        for task in self.state.tasks:
+            task.cancel()
+
+    def close(self) -> None:
+        """Let go of the timers."""
+        for deadlines in (self.heads, self.bodies, self.endings):
+            deadlines.close()
+
+
+class Front(HttpToolsProtocol):
+    """See the module. One per connection, until it is handed over or ends."""
+
+    def __init__(self, fronts: Fronts) -> None:
+        super().__init__(fronts.config, fronts.state, {}, asyncio.get_running_loop())
+        # Its lines would hold query strings, which may hold tokens.
+        self.access_log = False
+        self._fronts = fronts
+        self._awaits_head = True
+        """From connecting, or the first byte after a request, to the end of a head; otherwise a body is read, or nothing."""
+        self._in_body = False
+        self._has_begun = False
+        """Whether anything of the awaited head has come in."""
+        self._has_completed = False
+        """Whether a head ended within the piece being read."""
+        self._head_bytes = 0
+        self._body_bytes = 0
+        self._unread_bytes = 0
+        self._is_ended = False
+        self._hand_over: HandOver | None = None
+        self._rest = b""
+        self._farewell: Problem | None = None
+
+    # ---- the transport's side
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the base class
+        """Begin, with the deadline of the first head."""
+        super().connection_made(transport)
+        if self._fronts.is_stopping:
+            transport.close()
+        else:
+            self._fronts.heads.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let go of everything."""
+        super().connection_lost(exc)
+        self._unset_keepalive_if_required()
+        self._forget()
+        self._hand_over = None
+        self._fronts.changed()
+
+    def data_received(self, data: bytes) -> None:
+        """Read, piece by piece: what a piece leaves undone can be counted, what the parser swallows at once cannot."""
+        size = self._fronts.limits.head_bytes
+        for start in range(0, len(data), size):
+            if self._is_ended:
+                return
+            piece = data if len(data) <= size else data[start : start + size]
+            if self._hand_over is not None:
+                self._keep(piece)
+            else:
+                self._unset_keepalive_if_required()
+                self._feed(piece)
+        if self._hand_over is not None:
+            self._try_hand_over()
+
+    def _feed(self, piece: bytes) -> None:
+        if not self._awaits_head and not self._in_body:
+            self._expect_head()
+        self._has_completed = False
+        body_bytes = self._body_bytes
+        try:
+            self._parse(piece)
+        except httptools.HttpParserError as error:
+            if not self._is_passed_over:
+                log.info("malformed request", extra={"reason": str(error)})
+                refuse = self._refuse_body if self._in_body else self._refuse
+                refuse(problem("invalid_request", "the request is not HTTP/1.1 as RFC 9112 defines it"))
+            elif self._hand_over is not None:
+                self._rest = b""
+            return
+        if not self._is_passed_over:
+            self._count(len(piece), is_body=self._body_bytes != body_bytes)
+
+    def _parse(self, piece: bytes) -> None:
+        while piece:
+            try:
+                self.parser.feed_data(piece)
+                break
+            except httptools.HttpParserUpgrade as upgrade:
+                # The parser stops behind every request that offers an upgrade, also one that is not taken up: then HTTP goes on.
+                piece = piece[upgrade.args[0] :]
+                if self._hand_over is not None:
+                    self._keep(piece)
+                    break
+
+    def _count(self, fed: int, *, is_body: bool) -> None:
+        limits = self._fronts.limits
+        if self._awaits_head:
+            # Where in the piece a pipelined head began is not known; it is counted from the next piece on.
+            self._head_bytes += 0 if self._has_completed else fed
+            if self._head_bytes >= limits.head_bytes:
+                self._refuse(problem("head_too_large", f"a head may have {limits.head_bytes} bytes at most"))
+        elif self._in_body:
+            self._fronts.bodies.watch(self)
+            self._unread_bytes = 0 if is_body else self._unread_bytes + fed
+            if self._unread_bytes > UNREAD_BODY_BYTES:
+                self._refuse_body(problem("invalid_request", "the body's chunk extensions or trailers are too long"))
+
+    # ---- the parser's side
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        if not self._is_passed_over:
+            if not self._awaits_head:
+                self._expect_head()
+            self._has_begun = True
+            super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """Take a part of the target."""
+        if not self._is_passed_over:
+            super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; trailers are none (RFC 9110 §6.5.1: they may be ignored)."""
+        if self._awaits_head and not self._is_passed_over:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Decide who answers."""
+        if self._is_passed_over:
+            return
+        self._awaits_head = False
+        self._has_completed = True
+        self._fronts.heads.discard(self)
+        if self.parser.get_method() == b"GET":
+            path, _, query = self.url.partition(b"?")
+            make = self._fronts.natives.get(unquote(path.decode("ascii", "replace")))
+            if make is not None:
+                version = self.parser.get_http_version()
+                self._hand_over = HandOver(
+                    make, RequestHead(b"GET", path.decode("ascii"), query, self.headers, version)
+                )
+                return
+        self._in_body = True
+        self._body_bytes = 0
+        if self._announced_bytes() > self._fronts.limits.body_bytes:
+            self._refuse(self._body_too_large())
+        else:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Count, and pass on."""
+        if self._is_passed_over:
+            return
+        self._body_bytes += len(body)
+        if self._body_bytes > self._fronts.limits.body_bytes:
+            self._refuse_body(self._body_too_large())
+        else:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """A request's end."""
+        if not self._is_passed_over:
+            self._in_body = False
+            self._fronts.bodies.discard(self)
+            super().on_message_complete()
+
+    def _should_upgrade(self) -> bool:
+        return False
+
+    # ---- the application's side
+
+    def on_response_complete(self) -> None:
+        """Go on with what waited for this answer."""
+        super().on_response_complete()
+        if not self.transport.is_closing() and not self._is_answering:
+            if self._farewell is not None:
+                self._say(self._farewell)
+            elif self._hand_over is not None:
+                self._try_hand_over()
+
+    @property
+    def _is_answering(self) -> bool:
+        # The base class says that there is always a cycle; before the first request there is none.
+        cycle: RequestResponseCycle | None = self.cycle
+        return bool(self.pipeline) or (cycle is not None and not cycle.response_complete)
+
+    @property
+    def _is_passed_over(self) -> bool:
+        """Whether what the parser finds is behind a refusal or a request that was handed over."""
+        return self._is_ended or self._hand_over is not None
+
+    # ---- the hand-over
+
+    def _keep(self, data: bytes) -> None:
+        self._rest += data
+        if len(self._rest) > self._fronts.limits.head_bytes:
+            self.flow.pause_reading()
+
+    def _try_hand_over(self) -> None:
+        if self._is_answering:
+            self.flow.pause_reading()
+            return
+        hand_over, rest = self._hand_over, self._rest
+        assert hand_over is not None
+        self._unset_keepalive_if_required()
+        self._forget()
+        self.connections.discard(self)
+        transport = self.transport
+        protocol = hand_over.make()
+        transport.set_protocol(protocol)
+        self.flow.resume_reading()
+        # Rule 4: the parser and this object hold each other.
+        self.parser = None  # type: ignore[assignment]  # as the base class does at the end
+        protocol.begin(transport, hand_over.head, rest)
+
+    # ---- refusals
+
+    def _refuse(self, found: Problem) -> None:
+        """Answer with a problem, once all before is answered, and end."""
+        self._forget()
+        if self._is_answering:
+            self._farewell = found
+        else:
+            self._say(found)
+
+    def _refuse_body(self, found: Problem) -> None:
+        """Refuse a request whose head has been passed on already."""
+        cycle = self.cycle
+        cycle.disconnected = True
+        cycle.message_event.set()
+        if self.pipeline and self.pipeline[0][0] is cycle:
+            self.pipeline.popleft()
+            self._forget()
+            self._farewell = found
+        elif cycle.response_started:
+            self._forget()
+            self.transport.close()
+        else:
+            self._forget()
+            self._say(found)
+
+    def _say(self, found: Problem) -> None:
+        # Closing over unread bytes would be a reset, which may overtake what was just said: so the peer is let finish, and not heard.
+        self._unset_keepalive_if_required()
+        self.flow.resume_reading()
+        self._fronts.endings.add(self)
+        self.transport.write(encode_response(found))
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        else:
+            self.transport.close()
+
+    def _forget(self) -> None:
+        self._is_ended = True
+        self._fronts.heads.discard(self)
+        self._fronts.bodies.discard(self)
+        self._fronts.endings.discard(self)
+
+    def _expect_head(self) -> None:
+        self._awaits_head = True
+        self._has_begun = False
+        self._head_bytes = 0
+        self._fronts.heads.add(self)
+
+    def _announced_bytes(self) -> int:
+        # The parser has refused what is not one number already.
+        return next((int(value) for name, value in self.headers if name == b"content-length"), 0)
+
+    def _body_too_large(self) -> Problem:
+        return problem("payload_too_large", f"a body may have {self._fronts.limits.body_bytes} bytes at most")
+
+    # ---- deadlines
+
+    def head_late(self) -> None:
+        """A head is not complete, or none has begun."""
+        if self.flow.read_paused:
+            # We do not read: the peer is not to blame.
+            self._fronts.heads.add(self)
+        elif self._has_begun or self._is_answering:
+            self._refuse(problem("request_timeout", "the head of the request did not arrive in time"))
+        else:
+            self.transport.close()
+
+    def body_late(self) -> None:
+        """A body is not complete."""
+        if self.cycle.response_complete:
+            self.transport.close()
+        else:
+            self._refuse_body(problem("request_timeout", "the body of the request did not arrive in time"))
+
+    def ending_late(self) -> None:
+        """The peer does not end after its refusal."""
+        self.transport.abort()
+
+
+def _target(url: bytes) -> tuple[str, bytes]:
+    """Give path and query of a request's target, also of one in absolute form (RFC 9112 §3.2)."""
+    if not url.startswith(b"/"):
+        parsed = httptools.parse_url(url)
+        return unquote((parsed.path or b"/").decode("ascii")), parsed.query or b""
+    path, _, query = url.partition(b"?")
+    text = path.decode("ascii")
+    return unquote(text) if "%" in text else text, query

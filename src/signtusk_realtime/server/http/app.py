@@ -1,0 +1,173 @@
+"""The HTTP API as an ASGI application.
+
+Owns: routes, and the guard around all of them.   Not: what the calls do (operations), bounds of heads and bodies (front.py).
+Rule 1: every refusal is a problem, and every request but a probe passes the origin policy first.
+Rule 2: an error that is not ours is logged here, once, and told as `internal`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from signtusk_realtime.auth.authenticator import Authenticator
+from signtusk_realtime.errors import RealtimeError
+from signtusk_realtime.events.log import EngineHealth
+from signtusk_realtime.operations.history import History
+from signtusk_realtime.operations.publish import Publish
+from signtusk_realtime.protocol.handshake import Refusal, negotiate
+from signtusk_realtime.server.entrance import ServerLimits
+from signtusk_realtime.server.http.events import PublishEvents
+from signtusk_realtime.server.http.health import Health
+from signtusk_realtime.server.http.history import ReadHistory
+from signtusk_realtime.server.origins import PREFLIGHT, OriginPolicy, is_preflight
+from signtusk_realtime.server.problems import (
+    MEDIA_TYPE,
+    HeaderPairs,
+    Problem,
+    encode_body,
+    internal_problem,
+    problem,
+    problem_of,
+    problem_of_refusal,
+)
+
+log = logging.getLogger(__name__)
+
+EVENTS: Final = "/api/realtime/events"
+HISTORY: Final = "/api/realtime/history"
+HEALTH: Final = "/api/realtime/health"
+LIVE: Final = "/livez"
+READY: Final = "/readyz"
+PROBES: Final = frozenset({LIVE, READY})
+"""Asked by orchestrators, by address and from anywhere; they tell nothing but whether we are well."""
+
+
+class HttpApi:
+    """See the module. `websocket_path` and `EVENTS` are served by native protocols for GET; here their other methods are refused."""
+
+    def __init__(
+        self,
+        *,
+        publish: Publish,
+        history: History,
+        authenticator: Authenticator,
+        policy: OriginPolicy,
+        limits: ServerLimits,
+        health: Callable[[], EngineHealth],
+        is_stopping: Callable[[], bool],
+        version: str,
+        websocket_path: str,
+    ) -> None:
+        probes = Health(health, is_stopping, version)
+        events = PublishEvents(publish, authenticator, limits)
+        self._allowed = {EVENTS: "GET, POST", websocket_path: "GET"}
+        self._app = Starlette(
+            routes=[
+                Route(LIVE, probes.live, methods=["GET"]),
+                Route(READY, probes.ready, methods=["GET"]),
+                Route(HEALTH, probes.health, methods=["GET"]),
+                Route(EVENTS, events.post, methods=["POST"]),
+                Route(HISTORY, ReadHistory(history, authenticator, limits).get, methods=["GET"]),
+                Route(websocket_path, _upgrade_required, methods=["GET"]),
+            ],
+            middleware=[Middleware(_Guard, policy)],
+            exception_handlers={HTTPException: self._routing_failed, RealtimeError: _refused},
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        await self._app(scope, receive, send)
+
+    async def _routing_failed(self, request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        if error.status_code == 405:
+            allowed = self._allowed.get(request.url.path) or (error.headers or {}).get("Allow", "")
+            return _response(
+                problem(
+                    "method_not_allowed",
+                    f"{request.method} is not served here; allowed: {allowed}",
+                    headers=((b"Allow", allowed.encode("ascii")),),
+                )
+            )
+        if error.status_code == 404:
+            return _response(problem("not_found", "nothing is served under this path"))
+        return _response(problem("invalid_request", error.detail))
+
+
+class _Guard:
+    """Stands around all routes: the origin policy before, headers and the last resort after."""
+
+    def __init__(self, app: ASGIApp, policy: OriginPolicy) -> None:
+        self._app = app
+        self._policy = policy
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        extra: HeaderPairs = ()
+        if scope["path"] not in PROBES:
+            try:
+                extra = self._policy.allow(scope["headers"])
+            except RealtimeError as error:
+                await _response(problem_of(error))(scope, receive, send)
+                return
+            if is_preflight(scope["method"], scope["headers"]):
+                await _with_headers(Response(status_code=204), extra + PREFLIGHT)(scope, receive, send)
+                return
+        await self._answer(scope, receive, send, extra)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, extra: HeaderPairs) -> None:
+        has_started = False
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal has_started
+            if message["type"] == "http.response.start":
+                has_started = True
+                message["headers"] = [*message.get("headers", ()), *_lower(extra), (b"cache-control", b"no-store")]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_headers)
+        except ClientDisconnect:
+            pass  # nobody is left to answer
+        except Exception:
+            log.exception("request failed", extra={"method": scope["method"], "path": scope["path"]})
+            if not has_started:
+                await _response(internal_problem())(scope, receive, send_with_headers)
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RealtimeError)
+    return _response(problem_of(error))
+
+
+async def _upgrade_required(request: Request) -> Response:
+    """Answer where no native protocol stands before this application."""
+    refusal = negotiate(request.method.encode("ascii"), "1.1", [])
+    assert isinstance(refusal, Refusal)
+    return _response(problem_of_refusal(refusal))
+
+
+def _response(found: Problem) -> Response:
+    response = Response(encode_body(found), status_code=found.status, media_type=MEDIA_TYPE)
+    return _with_headers(response, found.headers)
+
+
+def _with_headers(response: Response, headers: HeaderPairs) -> Response:
+    response.raw_headers += _lower(headers)
+    return response
+
+
+def _lower(headers: HeaderPairs) -> list[tuple[bytes, bytes]]:
+    return [(name.lower(), value) for name, value in headers]

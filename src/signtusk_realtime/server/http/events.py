@@ -1,0 +1,82 @@
+"""`POST /api/realtime/events`.
+
+Owns: the form of the call.   Not: who may publish what (operations/publish.py), the form of events (protocol/publications.py).
+Order: credentials, form of the head, the body; so that nobody sends 8 MiB to be told that he is unknown.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import Struct
+from starlette.requests import Request
+from starlette.responses import Response
+
+from signtusk_realtime.auth.authenticator import Authenticator
+from signtusk_realtime.errors import InvalidInput
+from signtusk_realtime.events.ids import check_id
+from signtusk_realtime.operations.publish import Publish, PublishResult
+from signtusk_realtime.protocol import json
+from signtusk_realtime.protocol.handshake import Headers
+from signtusk_realtime.protocol.publications import decode_publications
+from signtusk_realtime.server.entrance import ServerLimits
+from signtusk_realtime.server.request import IDENTITY_PARAMETERS, credentials_of, parse_query, single_header
+
+JSON: Final = "application/json"
+
+
+class Published(Struct, frozen=True):
+    """The answer: a result for each event, in their order."""
+
+    results: tuple[PublishResult, ...]
+
+
+class PublishEvents:
+    """See the module."""
+
+    def __init__(self, publish: Publish, authenticator: Authenticator, limits: ServerLimits) -> None:
+        self._publish = publish
+        self._authenticator = authenticator
+        self._limits = limits
+
+    async def post(self, request: Request) -> Response:
+        """Publish one event or several. An answer means durable."""
+        headers: Headers = request.scope["headers"]
+        query = parse_query(request.scope["query_string"], IDENTITY_PARAMETERS)
+        identity = await self._authenticator.authenticate(credentials_of("publish", headers, query))
+        _check_media_type(headers)
+        key = _idempotency_key(headers)
+        limits = self._limits
+        publications, is_batch = decode_publications(
+            await request.body(),
+            depth=limits.json_depth,
+            max_events=limits.batch,
+            max_payload_bytes=limits.payload_bytes,
+        )
+        results = await self._publish(identity, publications, idempotency_key=key, is_batch=is_batch)
+        return Response(json.encode(Published(results)), media_type=JSON)
+
+
+def _check_media_type(headers: Headers) -> None:
+    content_type = single_header(headers, b"content-type") or b""
+    media_type, *parameters = content_type.lower().split(b";")
+    media_type = media_type.strip(b" \t")
+    charsets = [value for name, _, value in (p.partition(b"=") for p in parameters) if name.strip(b" \t") == b"charset"]
+    is_json = media_type == b"application/json" or (
+        media_type.startswith(b"application/") and media_type.endswith(b"+json")
+    )
+    if not is_json or any(c.strip(b' \t"') not in (b"utf-8", b"utf8") for c in charsets):
+        raise InvalidInput("Content-Type must be application/json, in UTF-8", code="unsupported_media_type")
+    if (single_header(headers, b"content-encoding") or b"identity").lower() != b"identity":
+        raise InvalidInput("a compressed body is not accepted", code="unsupported_media_type")
+
+
+def _idempotency_key(headers: Headers) -> str | None:
+    value = single_header(headers, b"idempotency-key")
+    if value is None:
+        return None
+    try:
+        key = value.decode()
+    except UnicodeDecodeError:
+        key = ""
+    return check_id(key, code="invalid_parameter", path=("Idempotency-Key",))

@@ -1,0 +1,68 @@
+"""Whether this server lives, is ready, and how it is.
+
+Owns: the three answers.   Not: what the engine says of itself (engines), who asks (probes are exempt from the origin policy).
+Rule: alive is who answers at all; ready is who takes new work: not while stopping, not without the engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from msgspec import Struct
+from starlette.requests import Request
+from starlette.responses import Response
+
+from signtusk_realtime.errors import LimitExceeded, Unavailable
+from signtusk_realtime.events.log import EngineHealth
+from signtusk_realtime.protocol import json
+
+
+class Check(Struct, frozen=True, omit_defaults=True):
+    """How one part is."""
+
+    status: str
+    detail: str = ""
+
+
+class HealthReport(Struct, frozen=True):
+    """How the service is: the worst of its checks."""
+
+    status: str
+    version: str
+    checks: dict[str, Check]
+
+
+class Health:
+    """See the module."""
+
+    def __init__(self, health: Callable[[], EngineHealth], is_stopping: Callable[[], bool], version: str) -> None:
+        self._health = health
+        self._is_stopping = is_stopping
+        self._version = version
+
+    async def live(self, request: Request) -> Response:
+        """Say that the process runs."""
+        return _json({"status": "ok"})
+
+    async def ready(self, request: Request) -> Response:
+        """Say whether to send work here. Raises: LimitExceeded, Unavailable."""
+        if self._is_stopping():
+            raise LimitExceeded("this server is stopping", code="overloaded")
+        if self._health().status == "unavailable":
+            raise Unavailable("the log cannot be reached")
+        return _json({"status": "ok"})
+
+    async def health(self, request: Request) -> Response:
+        """Report every check; 503 if the service is of no use."""
+        engine = self._health()
+        checks = {
+            "engine": Check(engine.status, engine.detail),
+            "server": Check("unavailable", "stopping") if self._is_stopping() else Check("ok"),
+        }
+        statuses = {check.status for check in checks.values()}
+        status = next((s for s in ("unavailable", "degraded") if s in statuses), "ok")
+        return _json(HealthReport(status, self._version, checks), 503 if status == "unavailable" else 200)
+
+
+def _json(value: object, status: int = 200) -> Response:
+    return Response(json.encode(value), status_code=status, media_type="application/json")

@@ -1,0 +1,99 @@
+"""What a request says in its head: query parameters, and credentials.
+
+Owns: reading them strictly.   Not: checking credentials (auth), the parameters' meaning (selection.py, http/).
+Rule 1: a parameter of ours is given once, in UTF-8; where unknown ones are refused, only a cache-buster `_` passes.
+Rule 2: no message repeats a value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import parse_qsl
+
+from msgspec import Struct
+
+from signtusk_realtime.auth.authenticator import Credentials, Purpose
+from signtusk_realtime.errors import InvalidInput, Unauthenticated
+from signtusk_realtime.protocol.handshake import Headers
+
+IDENTITY_PARAMETERS: Final = frozenset({"userId", "organizationId", "teams"})
+CACHE_BUSTER: Final = "_"
+MAX_PARAMETERS: Final = 100
+
+
+class RequestHead(Struct, frozen=True):
+    """The parsed head of a request. Names in `headers` are lower case; `query` is as it was sent."""
+
+    method: bytes
+    path: str
+    query: bytes
+    headers: list[tuple[bytes, bytes]]
+    http_version: str
+
+
+def parse_query(query: bytes, known: frozenset[str], *, refuse_unknown: bool = True) -> dict[str, str]:
+    """Read a query string. Raises: InvalidInput (invalid_parameter, with the parameter's name as its path)."""
+    try:
+        pairs = parse_qsl(query.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS)
+    except UnicodeDecodeError:
+        raise InvalidInput("the query is not UTF-8", code="invalid_parameter") from None
+    except ValueError:
+        raise InvalidInput(f"the query has more than {MAX_PARAMETERS} parameters", code="invalid_parameter") from None
+    found: dict[str, str] = {}
+    for name, value in pairs:
+        if name not in known:
+            if refuse_unknown and name != CACHE_BUSTER:
+                raise invalid_parameter(name[:64], f"unknown parameter; known are {', '.join(sorted(known))}")
+            continue
+        if name in found:
+            raise invalid_parameter(name, "the parameter is given more than once")
+        found[name] = value
+    return found
+
+
+def invalid_parameter(name: str, message: str, *within: str) -> InvalidInput:
+    """Make the error of a query parameter; `within`: where in its value, if that is JSON."""
+    return InvalidInput(message, code="invalid_parameter", path=(name, *within))
+
+
+def header_values(headers: Headers, name: bytes) -> list[bytes]:
+    """Give the values of one header, one a line of the head; `name` in lower case."""
+    return [value for header, value in headers if header == name]
+
+
+def single_header(headers: Headers, name: bytes) -> bytes | None:
+    """Give a header that makes sense once. Raises: InvalidInput (invalid_request) if there are several."""
+    values = header_values(headers, name)
+    if len(values) > 1:
+        raise InvalidInput(f"{name.decode('ascii')} is given more than once", code="invalid_request")
+    return values[0].strip(b" \t") if values else None
+
+
+def credentials_of(
+    purpose: Purpose, headers: Headers, query: Mapping[str, str], *, offered: str | None = None
+) -> Credentials:
+    """Gather what a request says of its sender. `offered`: a token that came as a WebSocket subprotocol.
+
+    Raises: InvalidInput (invalid_request), Unauthenticated for a scheme other than Bearer, or two tokens that differ.
+    """
+    bearer = offered
+    authorization = single_header(headers, b"authorization")
+    if authorization is not None:
+        scheme, _, token = authorization.partition(b" ")
+        token = token.strip(b" \t")
+        if scheme.lower() != b"bearer" or not token:
+            raise Unauthenticated("Authorization must be `Bearer` and a token")
+        try:
+            bearer = token.decode()
+        except UnicodeDecodeError:
+            raise Unauthenticated("the bearer token is not UTF-8") from None
+        if offered is not None and offered != bearer:
+            raise Unauthenticated("two bearer tokens that differ")
+    return Credentials(
+        purpose=purpose,
+        bearer=bearer,
+        user_id=query.get("userId"),
+        organization_id=query.get("organizationId"),
+        teams=tuple(team for team in query.get("teams", "").split(",") if team),
+    )

@@ -1,0 +1,249 @@
+"""Our listener: sockets, their lives, and a clean end.
+
+Owns: listening sockets, start and stop, signals.   Not: what is behind the doors (operations, engines): it is handed in and outlives us.
+Rule 1: stopping is in this order: not ready, no new connections, what was asked is answered, peers are told, everybody is waited for, bounded.
+Rule 2 (I7): after `stop` no task, timer or socket of ours is left, however the stop went.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import Callable
+from typing import Final
+
+from uvicorn.config import Config
+
+from signtusk_realtime.auth.authenticator import Authenticator
+from signtusk_realtime.delivery.hub import Hub
+from signtusk_realtime.errors import ConfigurationError
+from signtusk_realtime.events.log import EngineHealth
+from signtusk_realtime.operations.connect import Connect
+from signtusk_realtime.operations.history import History
+from signtusk_realtime.operations.publish import Publish
+from signtusk_realtime.operations.receive import Receive
+from signtusk_realtime.operations.subscribe import Subscriptions
+from signtusk_realtime.protocol import codes
+from signtusk_realtime.server.entrance import SEND_BUFFER_BYTES, Entrance, ServerLimits
+from signtusk_realtime.server.front import Fronts
+from signtusk_realtime.server.http.app import EVENTS, HttpApi
+from signtusk_realtime.server.origins import OriginPolicy
+from signtusk_realtime.server.stream import EventStream
+from signtusk_realtime.server.websocket import WebSocket
+
+log = logging.getLogger(__name__)
+
+BACKLOG: Final = 4096
+ABORT_TIMEOUT_S: Final = 2.0
+"""For what was cut to be gone: a turn or two of the loop, and an application that catches its cancellation."""
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+
+class RealtimeServer:
+    """See the module. Serves one service on one address; `start` and `stop`, or `run` until a signal.
+
+    `health`: how the engine is (default: as the hub was told). `port` 0 lets the system choose.
+    """
+
+    def __init__(
+        self,
+        *,
+        hub: Hub,
+        connect: Connect,
+        subscriptions: Subscriptions,
+        receive: Receive,
+        publish: Publish,
+        history: History,
+        authenticator: Authenticator,
+        policy: OriginPolicy,
+        version: str,
+        host: str = "127.0.0.1",
+        port: int = 8080,
+        limits: ServerLimits | None = None,
+        websocket_path: str = "/ws",
+        health: Callable[[], EngineHealth] | None = None,
+    ) -> None:
+        self.host = host
+        self._port = port
+        self._limits = limits or ServerLimits()
+        self._hub = hub
+        self._servers: list[asyncio.Server] = []
+        self._stopping: asyncio.Task[None] | None = None
+        self._is_hurried = False
+        self._waiter: asyncio.Future[None] | None = None
+        """Resolved when everybody is gone."""
+        self._entrance = Entrance(
+            hub=hub,
+            connect=connect,
+            subscriptions=subscriptions,
+            receive=receive,
+            authenticator=authenticator,
+            policy=policy,
+            limits=self._limits,
+            changed=self._changed,
+        )
+        api = HttpApi(
+            publish=publish,
+            history=history,
+            authenticator=authenticator,
+            policy=policy,
+            limits=self._limits,
+            health=health or (lambda: hub.engine_health),
+            is_stopping=lambda: self._entrance.is_stopping,
+            version=version,
+            websocket_path=websocket_path,
+        )
+        self._fronts = Fronts(
+            # No log configuration, no proxy headers, no lifespan: a library configures nothing, trusts nobody, and is run by its owner.
+            Config(
+                api,
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                date_header=False,
+                lifespan="off",
+                ws="none",
+                interface="asgi3",
+                timeout_keep_alive=self._limits.keep_alive_timeout_s,
+            ),
+            limits=self._limits,
+            natives={
+                websocket_path: lambda: WebSocket(self._entrance),
+                EVENTS: lambda: EventStream(self._entrance),
+            },
+            changed=self._changed,
+        )
+
+    @property
+    def port(self) -> int:
+        """The port listened on; the one asked for until then."""
+        return self._port
+
+    async def start(self) -> None:
+        """Listen. Raises: ConfigurationError if the address cannot be had."""
+        assert not self._servers, "a server is started once"
+        loop = asyncio.get_running_loop()
+        sockets = _bind(self.host, self._port)
+        self._port = sockets[0].getsockname()[1]
+        try:
+            while sockets:
+                self._servers.append(await loop.create_server(self._fronts.make, sock=sockets[0], backlog=BACKLOG))
+                sockets.pop(0)
+        except BaseException:
+            for one in sockets:
+                one.close()
+            raise
+        log.info("listening", extra={"host": self.host, "port": self._port})
+
+    async def stop(self) -> None:
+        """Stop as the module says; a call while stopping waits for the same end."""
+        if self._stopping is None:
+            self._stopping = asyncio.get_running_loop().create_task(self._stop())
+        await asyncio.shield(self._stopping)
+
+    def hurry(self) -> None:
+        """Wait for nobody any longer."""
+        self._is_hurried = True
+        self._changed()
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT, then stop; a second signal ends the waiting."""
+        loop = asyncio.get_running_loop()
+        asked: asyncio.Future[None] = loop.create_future()
+
+        def on_signal() -> None:
+            if asked.done():
+                self.hurry()
+            else:
+                asked.set_result(None)
+
+        await self.start()
+        for number in SIGNALS:
+            loop.add_signal_handler(number, on_signal)
+        try:
+            await asked
+        finally:
+            try:
+                await self.stop()
+            finally:
+                for number in SIGNALS:
+                    loop.remove_signal_handler(number)
+
+    async def _stop(self) -> None:
+        entrance, fronts = self._entrance, self._fronts
+        entrance.is_stopping = True
+        for server in self._servers:
+            server.close()
+        fronts.stop()
+        self._end_connections()
+        await self._everybody_gone(self._limits.drain_timeout_s)
+        # Who was admitted while we waited is ended too; who is still here now is cut.
+        self._end_connections()
+        fronts.abort()
+        for task in entrance.tasks:
+            task.cancel()
+        for native in list(entrance.natives):
+            native.abort()
+        self._is_hurried = False
+        await self._everybody_gone(ABORT_TIMEOUT_S)
+        fronts.close()
+        entrance.closings.close()
+        for server in self._servers:
+            await server.wait_closed()
+        log.info("stopped", extra={"port": self._port})
+
+    def _end_connections(self) -> None:
+        """Close what came in through us; other outlets of the same hub are their owners'."""
+        for connection in list(self._hub.connections.values()):
+            outlet: object = connection.outlet
+            if outlet in self._entrance.natives:
+                self._hub.end(connection, codes.CLOSE_RESTARTING)
+
+    async def _everybody_gone(self, timeout_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        waiter = self._waiter = loop.create_future()
+        timer = loop.call_later(timeout_s, _resolve, waiter)
+        self._changed()
+        await waiter
+        timer.cancel()
+        self._waiter = None
+
+    def _changed(self) -> None:
+        if self._waiter is not None and (self._is_hurried or not self._is_anybody_here):
+            _resolve(self._waiter)
+
+    @property
+    def _is_anybody_here(self) -> bool:
+        entrance, state = self._entrance, self._fronts.state
+        return bool(entrance.natives or entrance.tasks or state.connections or state.tasks)
+
+
+def _resolve(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+def _bind(host: str, port: int) -> list[socket.socket]:
+    """Bind every address of a host to one port."""
+    sockets: list[socket.socket] = []
+    try:
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, protocol, _, address in dict.fromkeys(found):
+            one = socket.socket(family, kind, protocol)
+            sockets.append(one)
+            one.setblocking(False)
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            # Accepted sockets inherit both: no call per connection.
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+            one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if family == socket.AF_INET6:
+                one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            one.bind((address[0], port or sockets[0].getsockname()[1], *address[2:]))
+    except OSError as error:
+        for one in sockets:
+            one.close()
+        raise ConfigurationError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+    return sockets

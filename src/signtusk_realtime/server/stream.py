@@ -1,0 +1,240 @@
+"""An event stream on a raw transport: the outlet of a connection that only listens.
+
+Owns: the request's meaning, the response's head, the end.   Not: blocks (protocol/stream.py), the selection's form (selection.py), the HTTP
+before it (front.py).
+Rule 1: whatever is wrong is answered before the stream starts; afterwards there is no task, queue or timer of its own.
+Rule 2: the body ends with the connection (`Connection: close`).
+Why not chunked: chunk headers would be bytes of their own around every write, whose only gain, telling an end from a cut, an event stream
+does not need: a client reconnects after either, and resumes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable
+from typing import Final, cast
+
+from signtusk_realtime.delivery.connection import Connection
+from signtusk_realtime.delivery.formats import STREAM
+from signtusk_realtime.errors import Forbidden, InvalidInput, RealtimeError
+from signtusk_realtime.events.subscriptions import Subscription
+from signtusk_realtime.operations.connect import Admission
+from signtusk_realtime.protocol import codes, stream
+from signtusk_realtime.server.entrance import Entrance, NativeProtocol
+from signtusk_realtime.server.problems import (
+    HeaderPairs,
+    Problem,
+    encode_response,
+    internal_problem,
+    problem,
+    problem_of,
+)
+from signtusk_realtime.server.request import (
+    IDENTITY_PARAMETERS,
+    RequestHead,
+    credentials_of,
+    header_values,
+    invalid_parameter,
+    parse_query,
+    single_header,
+)
+from signtusk_realtime.server.selection import SELECTION_PARAMETERS, Asked, parse_selection
+from signtusk_realtime.sessions.entitlement import compile_selection
+from signtusk_realtime.sessions.identity import Identity
+
+log = logging.getLogger(__name__)
+
+PARAMETERS: Final = SELECTION_PARAMETERS | IDENTITY_PARAMETERS | {"lastEventId"}
+MAX_CURSOR_LENGTH: Final = 1024
+_ACCEPTABLE: Final = frozenset({b"text/event-stream", b"text/*", b"*/*"})
+_ZERO: Final = re.compile(rb"0(?:\.0*)?")
+_HEAD: Final = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nCache-Control: no-store\r\n"
+    b"X-Accel-Buffering: no\r\nConnection: close\r\n"
+)
+
+_ADMITTING: Final = 0
+_OPEN: Final = 1
+_ENDING: Final = 2
+_LOST: Final = 3
+
+
+class _Wanted:
+    """What a request asks for, read and found well-formed."""
+
+    __slots__ = ("asked", "cursor", "query")
+
+    def __init__(self, query: dict[str, str], asked: Asked, cursor: str | None) -> None:
+        self.query = query
+        self.asked = asked
+        self.cursor = cursor
+
+
+class EventStream(NativeProtocol):
+    """See the module. Fulfils delivery's Outlet."""
+
+    __slots__ = ("_connection", "_entrance", "_state", "_transport", "write")
+
+    def __init__(self, entrance: Entrance) -> None:
+        self._entrance = entrance
+        self._state = _ADMITTING
+        self._connection: Connection | None = None
+        self._transport: asyncio.Transport
+        self.write: Callable[[bytes | list[str]], None]
+
+    def begin(self, transport: asyncio.Transport, head: RequestHead, rest: bytes) -> None:
+        """Take over from Front. `rest` would be a further request; this response is the connection's last."""
+        entrance = self._entrance
+        entrance.natives.add(self)
+        self._transport = transport
+        # STREAM joins bytes, so that the transport's method takes all it is given; no function of ours stands between.
+        self.write = cast("Callable[[bytes | list[str]], None]", transport.write)
+        cors: HeaderPairs = ()
+        try:
+            cors = entrance.policy.allow(head.headers)
+            entrance.check_running()
+            if not _accepts_stream(head.headers):
+                self._refuse(problem("not_acceptable", "this path produces text/event-stream"), cors)
+                return
+            wanted = self._read(head)
+        except RealtimeError as error:
+            self._refuse(problem_of(error), cors)
+            return
+        entrance.spawn(self._admit(head, wanted, cors))
+
+    def _read(self, head: RequestHead) -> _Wanted:
+        limits = self._entrance.limits
+        query = parse_query(head.query, PARAMETERS)
+        asked = parse_selection(query, depth=limits.json_depth, max_subscriptions=limits.subscriptions)
+        return _Wanted(query, asked, _cursor(head.headers, query))
+
+    async def _admit(self, head: RequestHead, wanted: _Wanted, cors: HeaderPairs) -> None:
+        entrance = self._entrance
+        try:
+            credentials = credentials_of("connect", head.headers, wanted.query)
+            identity = await entrance.authenticator.authenticate(credentials)
+            subscriptions = _entitled(wanted.asked, identity)
+            self._open(await entrance.connect.admit(identity), subscriptions, wanted.cursor, cors)
+        except RealtimeError as error:
+            self._refuse(problem_of(error), cors)
+        except Exception:
+            log.exception("admission failed")
+            self._refuse(internal_problem(), cors)
+            if self._connection is not None:
+                entrance.hub.end(self._connection, codes.CLOSE_INTERNAL)
+
+    def _open(
+        self, admission: Admission, subscriptions: tuple[Subscription, ...], cursor: str | None, cors: HeaderPairs
+    ) -> None:
+        entrance = self._entrance
+        if self._state != _ADMITTING:
+            entrance.connect.forgo(admission)
+            return
+        try:
+            entrance.check_running()
+        except RealtimeError as error:
+            entrance.connect.forgo(admission)
+            self._refuse(problem_of(error), cors)
+            return
+        transport = self._transport
+        transport.set_write_buffer_limits(high=entrance.limits.outbox_bytes)
+        lines = b"".join(name + b": " + value + b"\r\n" for name, value in cors)
+        transport.write(b"".join((_HEAD, lines, b"\r\n", stream.retry_block(entrance.limits.retry_ms))))
+        self._state = _OPEN
+        connection = entrance.connect.open(admission, self, STREAM, id_prefix="sse")
+        # A hub that was closed meanwhile ends the connection while it opens it.
+        if connection.is_open:
+            self._connection = connection
+            entrance.subscriptions.subscribe_all(connection, subscriptions, cursor)
+
+    def _refuse(self, found: Problem, extra: HeaderPairs) -> None:
+        if self._state == _ADMITTING:
+            self._transport.write(encode_response(found, extra))
+            self._state = _ENDING
+            self._entrance.closings.add(self)
+            # What still comes in is thrown away until the peer ends: closing over unread bytes would be a reset, which may overtake
+            # what was just said.
+            if self._transport.can_write_eof() and not self._transport.is_closing():
+                self._transport.write_eof()
+            else:
+                self._transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        """Throw away what comes behind the request."""
+
+    def eof_received(self) -> bool:
+        """Let the transport close: nobody half-closes a stream that he wants to read."""
+        return False
+
+    def close(self, code: int, reason: str, /) -> None:
+        """End the stream after what was written. The code has no place in it."""
+        if self._state == _OPEN:
+            self._state = _ENDING
+            self._connection = None
+            self._entrance.closings.add(self)
+            self._transport.close()
+
+    def pause_writing(self) -> None:
+        """More waits than the outbox may hold. Ordering: this comes from within `write`, and delivery must not be called back from there."""
+        if self._connection is not None:
+            asyncio.get_running_loop().call_soon(self._entrance.hub.overflowed, self._connection)
+
+    def abort(self) -> None:
+        """End at once, whatever is unsent."""
+        self._transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell delivery and the entrance."""
+        self._state = _LOST
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._entrance.hub.lost(connection)
+        self._entrance.lost(self)
+
+
+def _entitled(asked: Asked, identity: Identity) -> tuple[Subscription, ...]:
+    """Give what is asked for if the identity may have it. Raises: Forbidden."""
+    if identity.is_service:
+        raise Forbidden("a service opens no connection")
+    subscriptions = asked.of(identity, presence=False)
+    if not subscriptions:
+        raise Forbidden("this identity may subscribe to nothing")
+    try:
+        compile_selection(subscriptions, identity)
+    except Forbidden as error:
+        raise Forbidden(error.message) from None
+    return subscriptions
+
+
+def _cursor(headers: list[tuple[bytes, bytes]], query: dict[str, str]) -> str | None:
+    """Give where to resume. An empty value is none: that is what a reset resume point looks like."""
+    header = single_header(headers, b"last-event-id")
+    cursor = header.decode("utf-8", "replace") if header else query.get("lastEventId", "")
+    if len(cursor) > MAX_CURSOR_LENGTH:
+        message = f"the cursor has {len(cursor)} characters; at most {MAX_CURSOR_LENGTH} are allowed"
+        if header:
+            raise InvalidInput(f"Last-Event-ID: {message}", code="invalid_request")
+        raise invalid_parameter("lastEventId", message)
+    return cursor or None
+
+
+def _accepts_stream(headers: list[tuple[bytes, bytes]]) -> bool:
+    """Say whether `Accept` allows what we produce; without one everything is allowed (RFC 9110 §12.5.1)."""
+    accepts = header_values(headers, b"accept")
+    if not accepts:
+        return True
+    for part in b",".join(accepts).split(b","):
+        media_type, _, parameters = part.partition(b";")
+        if media_type.strip(b" \t").lower() in _ACCEPTABLE and not _is_refused(parameters):
+            return True
+    return False
+
+
+def _is_refused(parameters: bytes) -> bool:
+    for parameter in parameters.split(b";"):
+        name, _, value = parameter.partition(b"=")
+        if name.strip(b" \t").lower() == b"q":
+            return _ZERO.fullmatch(value.strip(b" \t")) is not None
+    return False

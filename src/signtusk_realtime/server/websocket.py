@@ -1,0 +1,254 @@
+"""A WebSocket on a raw transport: the outlet of a connection, and what comes in from it.
+
+Owns: the handshake's answer, reading frames, the closing handshake.   Not: framing itself (protocol/frames.py), what messages mean
+(operations/receive.py), the HTTP before it (front.py).
+Rule 1: after the upgrade there is no task, queue or timer of its own; `write` is the transport's own method.
+Rule 2: after a close, from either side, nothing that comes in is acted on, but for the peer's close.
+Rule 3: what arrives before the upgrade is kept, bounded, and read after it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final, cast
+
+from signtusk_realtime.auth.authenticator import Credentials
+from signtusk_realtime.delivery.connection import Connection
+from signtusk_realtime.delivery.formats import FRAMES
+from signtusk_realtime.errors import Forbidden, RealtimeError, Unauthenticated
+from signtusk_realtime.operations.connect import Admission
+from signtusk_realtime.protocol import codes, frames
+from signtusk_realtime.protocol.codes import CloseCode
+from signtusk_realtime.protocol.frames import FrameEvent, FrameReader
+from signtusk_realtime.protocol.handshake import Refusal, Upgrade, negotiate
+from signtusk_realtime.server.entrance import Entrance, NativeProtocol
+from signtusk_realtime.server.problems import (
+    HeaderPairs,
+    Problem,
+    encode_response,
+    internal_problem,
+    problem_of,
+    problem_of_refusal,
+)
+from signtusk_realtime.server.request import IDENTITY_PARAMETERS, RequestHead, credentials_of, parse_query
+
+log = logging.getLogger(__name__)
+
+_ADMITTING: Final = 0
+_OPEN: Final = 1
+_CLOSING: Final = 2
+"""Our close frame is sent; the peer's is awaited."""
+_ENDING: Final = 3
+"""All is said; what still comes in is thrown away."""
+_LOST: Final = 4
+
+
+class WebSocket(NativeProtocol):
+    """See the module. Fulfils delivery's Outlet."""
+
+    __slots__ = ("_connection", "_early", "_entrance", "_reader", "_state", "_transport", "write")
+
+    def __init__(self, entrance: Entrance) -> None:
+        self._entrance = entrance
+        self._state = _ADMITTING
+        self._connection: Connection | None = None
+        self._reader: FrameReader | None = None
+        self._early: bytearray | None = bytearray()
+        self._transport: asyncio.Transport
+        self.write: Callable[[bytes | list[str]], None]
+
+    # ---- before the upgrade
+
+    def begin(self, transport: asyncio.Transport, head: RequestHead, rest: bytes) -> None:
+        """Take over from Front."""
+        entrance = self._entrance
+        entrance.natives.add(self)
+        self._transport = transport
+        # FRAMES joins bytes, so that the transport's method takes all it is given; no function of ours stands between.
+        self.write = cast("Callable[[bytes | list[str]], None]", transport.write)
+        cors: HeaderPairs = ()
+        try:
+            cors = entrance.policy.allow(head.headers)
+            entrance.check_running()
+            upgrade = negotiate(head.method, head.http_version, head.headers)
+            if isinstance(upgrade, Refusal):
+                self._refuse(problem_of_refusal(upgrade), cors)
+                return
+            query = parse_query(head.query, IDENTITY_PARAMETERS, refuse_unknown=False)
+        except RealtimeError as error:
+            self._refuse(problem_of(error), cors)
+            return
+        if rest:
+            self.data_received(rest)
+        entrance.spawn(self._admit(upgrade, head, query, cors))
+
+    async def _admit(self, upgrade: Upgrade, head: RequestHead, query: dict[str, str], cors: HeaderPairs) -> None:
+        entrance = self._entrance
+        try:
+            credentials: Credentials = credentials_of("connect", head.headers, query, offered=upgrade.offer.bearer)
+            identity = await entrance.authenticator.authenticate(credentials)
+            self._open(upgrade, await entrance.connect.admit(identity))
+        except (Unauthenticated, Forbidden) as error:
+            if upgrade.offer.subprotocol:
+                is_unknown = isinstance(error, Unauthenticated)
+                self._refuse_in_band(upgrade, codes.CLOSE_UNAUTHENTICATED if is_unknown else codes.CLOSE_FORBIDDEN)
+            else:
+                self._refuse(problem_of(error), cors)
+        except RealtimeError as error:
+            self._refuse(problem_of(error), cors)
+        except Exception:
+            log.exception("admission failed")
+            self._refuse(internal_problem(), cors)
+            if self._connection is not None:
+                entrance.hub.end(self._connection, codes.CLOSE_INTERNAL)
+
+    def _open(self, upgrade: Upgrade, admission: Admission) -> None:
+        entrance = self._entrance
+        if self._state != _ADMITTING:
+            entrance.connect.forgo(admission)
+            return
+        try:
+            entrance.check_running()
+        except RealtimeError as error:
+            entrance.connect.forgo(admission)
+            self._refuse(problem_of(error), ())
+            return
+        transport = self._transport
+        transport.set_write_buffer_limits(high=entrance.limits.outbox_bytes)
+        transport.write(upgrade.response())
+        self._reader = FrameReader(entrance.frame_limits)
+        self._state = _OPEN
+        connection = entrance.connect.open(admission, self, FRAMES)
+        # A hub that was closed meanwhile ends the connection while it opens it.
+        self._connection = connection if connection.is_open else None
+        early, self._early = self._early, None
+        if not transport.is_reading() and not transport.is_closing():
+            transport.resume_reading()
+        if early:
+            self.data_received(bytes(early))
+
+    def _refuse(self, problem: Problem, extra: HeaderPairs) -> None:
+        if self._state == _ADMITTING:
+            self._transport.write(encode_response(problem, extra))
+            self._end_politely()
+
+    def _refuse_in_band(self, upgrade: Upgrade, code: CloseCode) -> None:
+        """Upgrade, and say why not by a close frame: the only way a browser's page learns of it."""
+        if self._state == _ADMITTING:
+            early, self._early = self._early, None
+            self._reader = FrameReader(self._entrance.frame_limits)
+            self._transport.write(upgrade.response())
+            self._send_close(code.number, code.name)
+            if early:
+                self.data_received(bytes(early))
+
+    # ---- what comes in
+
+    def data_received(self, data: bytes) -> None:
+        """Act on whatever these bytes complete."""
+        if self._state == _OPEN:
+            connection, reader = self._connection, self._reader
+            assert connection is not None
+            assert reader is not None
+            self._entrance.hub.heard(connection)
+            for event in reader.feed(data):
+                self._act(connection, event)
+                if self._state != _OPEN:
+                    break
+        elif self._state == _ADMITTING and self._early is not None:
+            self._early += data
+            if len(self._early) > self._entrance.limits.message_bytes and self._transport.is_reading():
+                self._transport.pause_reading()
+        elif self._state == _CLOSING:
+            assert self._reader is not None
+            if self._reader.feed(data):
+                # The closing handshake is over, or the peer breaks the protocol even now: either way nothing follows.
+                self._state = _ENDING
+                self._transport.close()
+
+    def _act(self, connection: Connection, event: FrameEvent) -> None:
+        match event:
+            case frames.Text(payload):
+                try:
+                    self._entrance.receive(connection, payload)
+                except Exception:
+                    log.exception("receiving failed", extra={"connection": connection.connection_id})
+                    self._entrance.hub.end(connection, codes.CLOSE_INTERNAL)
+            case frames.Ping(payload):
+                self._transport.write(frames.encode_pong(payload))
+            case frames.Closed(code, _):
+                self._forget(connection)
+                self._transport.write(frames.encode_close(code))
+                self._state = _ENDING
+                self._entrance.closings.add(self)
+                self._transport.close()
+            case frames.ProtocolViolation(code, reason):
+                # Ordering: delivery lets go first, so that nothing is written behind the close frame.
+                self._forget(connection)
+                self._transport.write(frames.encode_close(code, reason))
+                self._end_politely()
+            case _:
+                pass  # a pong has been heard already; binary messages are violations here
+
+    def eof_received(self) -> bool:
+        """Let the transport close: a WebSocket is not half open."""
+        return False
+
+    # ---- delivery's side
+
+    def close(self, code: int, reason: str, /) -> None:
+        """Send a close frame, and end when the peer has answered it or the deadline is over."""
+        if self._state == _OPEN:
+            self._connection = None
+            self._send_close(code, reason)
+
+    def pause_writing(self) -> None:
+        """More waits than the outbox may hold. Ordering: this comes from within `write`, and delivery must not be called back from there."""
+        if self._connection is not None:
+            asyncio.get_running_loop().call_soon(self._entrance.hub.overflowed, self._connection)
+
+    # ---- the end
+
+    def abort(self) -> None:
+        """End at once, whatever is unsent."""
+        self._transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell delivery and the entrance."""
+        self._state = _LOST
+        if self._connection is not None:
+            self._forget(self._connection)
+        self._reader = None
+        self._early = None
+        self._entrance.lost(self)
+
+    def _forget(self, connection: Connection) -> None:
+        self._connection = None
+        self._entrance.hub.lost(connection)
+
+    def _send_close(self, code: int, reason: str) -> None:
+        assert self._reader is not None
+        self._reader.stop()
+        self._transport.write(frames.encode_close(code, reason))
+        self._state = _CLOSING
+        self._entrance.closings.add(self)
+
+    def _end_politely(self) -> None:
+        """Say that nothing follows, and throw away what still comes.
+
+        Why not close: unread bytes would turn it into a reset, and a reset may overtake what was just said.
+        """
+        self._state = _ENDING
+        self._early = None
+        self._reader = None
+        self._entrance.closings.add(self)
+        if self._transport.is_closing():
+            return
+        if not self._transport.is_reading():
+            self._transport.resume_reading()
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        else:
+            self._transport.close()
