@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from signtusk_realtime.engines.sqlite.layout import (
@@ -128,13 +128,19 @@ class Reader:
     @contextmanager
     def _snapshot(self) -> Iterator[None]:
         try:
+            self._leave_transaction()
             self.connection.execute("BEGIN")
             yield
         except (sqlite3.Error, OSError) as error:
             raise Unavailable(f"the database failed: {error}") from error
         finally:
-            if self.connection.in_transaction:
-                self.connection.execute("ROLLBACK")
+            # What cannot be left now is left before the next snapshot.
+            with suppress(sqlite3.Error):
+                self._leave_transaction()
+
+    def _leave_transaction(self) -> None:
+        if self.connection.in_transaction:
+            self.connection.execute("ROLLBACK")
 
 
 def _fitting(sizes: list[int], max_bytes: int, *, may_be_none: bool) -> tuple[int, int]:

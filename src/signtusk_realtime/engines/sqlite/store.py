@@ -152,12 +152,18 @@ class Store:
     def settle(self) -> Sequence[Delivery]:
         """Give the deliveries still owed for a transaction whose outcome could not be found out when it failed.
 
-        Call it before each use: while it raises, the database cannot be trusted.
+        Call it before each use: while it raises, the database cannot be trusted. It also ends a transaction that could not be rolled
+        back when it failed, in which everything looked up would be seen as if it were durable.
         """
+        self._leave_transaction()
         if self._doubtful is None:
             return ()
         changes = self._doubtful
-        return changes.deliveries if self._has_happened() else ()
+        if not self._has_happened():
+            return ()
+        for state in changes.logs.values():
+            self._on_adopted(state)
+        return changes.deliveries
 
     def _has_happened(self) -> bool:
         changes = self._doubtful

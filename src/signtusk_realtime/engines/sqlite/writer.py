@@ -63,16 +63,18 @@ class Writer:
 
     def run(self, requests: Sequence[Request]) -> list[Step]:
         """Answer every request, in order."""
+        steps: list[Step] = []
         try:
-            return self._attempt(requests)
+            self._attempt(requests, steps)
+            return steps
         except Exception as error:  # noqa: BLE001 - border: whatever it is, each caller is answered
             self._note(error)
             if len(requests) == 1:
-                return [Step(requests[0], error=_as_answer(error))]
-        steps: list[Step] = []
+                steps.append(Step(requests[0], error=_as_answer(error)))
+                return steps
         for request in requests:
             try:
-                steps += self._attempt([request])
+                self._attempt([request], steps)
             except Exception as error:  # noqa: BLE001 - as above
                 self._note(error)
                 steps.append(Step(request, error=_as_answer(error)))
@@ -94,26 +96,28 @@ class Writer:
             self._note(error)
             raise _as_answer(error) from error
 
-    def _attempt(self, requests: Sequence[Request]) -> list[Step]:
-        steps = [Step(None, delivery) for delivery in self.store.settle()]
+    def _attempt(self, requests: Sequence[Request], steps: list[Step]) -> None:
+        """Commit a group whole, or raise. What was still owed is added to `steps` in either case."""
+        steps += [Step(None, delivery) for delivery in self.store.settle()]
         stage = self._stage(requests)
+        group: list[Step] = []
         deliveries = []
         for request in requests:
             if request.commit is None:
-                steps.append(Step(request))
+                group.append(Step(request))
                 continue
             answer, entries = stage.admit(request.log, request.commit)
             delivery = None
             if entries and isinstance(answer, Committed):
                 delivery = Delivery(request.log, answer.epoch, entries)
                 deliveries.append(delivery)
-            steps.append(Step(request, delivery, answer))
+            group.append(Step(request, delivery, answer))
         if stage.logs:
             if self._ballast.is_released:
                 raise Unavailable("the disk is full")
             self.store.write(Changes(stage.logs, stage.entry_rows, stage.records, deliveries=deliveries))
             self.fault = None
-        return steps
+        steps += group
 
     def _stage(self, requests: Sequence[Request]) -> Stage:
         """Look up in a few statements all that the group's checks will ask for."""

@@ -192,6 +192,35 @@ async def test_a_commit_of_unknown_outcome_is_delivered_when_it_is_found(finder:
         assert [e.event_id for e in sink.entries()] == ["a", "b", "d"]
 
 
+async def test_what_was_never_committed_is_never_taken_for_known() -> None:
+    """A transaction that could neither be committed nor rolled back is left before anything is looked up."""
+    faults = Faults()
+    async with running(connect=faults.connect) as (engine, _):
+        await publish(engine, "a")
+        faults.plan = lambda text: "before" if text.startswith(("INSERT INTO logs", "ROLLBACK")) else None
+        with pytest.raises(Unavailable):
+            await engine.commit(LOG, events("b"))
+        with pytest.raises(Unavailable):
+            await engine.read(LOG, 0, 1000)
+        faults.plan = lambda text: None
+        assert [(p.offset, p.duplicate) for p in (await publish(engine, "b")).placed] == [(2, False)]
+        assert len(await read_all(engine)) == 2
+
+
+async def test_a_delivery_that_is_owed_survives_the_next_failure() -> None:
+    """What a commit of unknown outcome owes is delivered although the group that found it fails too."""
+    faults = Faults()
+    async with running(connect=faults.connect) as (engine, sink):
+        await engine.follow(LOG)
+        faults.plan = lambda text: "after" if text == "COMMIT" else "before" if "revision FROM logs" in text else None
+        with pytest.raises(Unavailable):
+            await engine.commit(LOG, events("a"))
+        faults.plan = lambda text: "before" if text == "BEGIN IMMEDIATE" else None
+        with pytest.raises(Unavailable):
+            await engine.commit(LOG, events("b"))
+        assert [e.event_id for e in sink.entries()] == ["a"]
+
+
 async def test_reads_go_on_while_commits_fail() -> None:
     """A database that cannot be written is degraded: reading and following known logs work, and it recovers by itself."""
     faults = Faults()
