@@ -7,12 +7,15 @@ Rule 2: exit codes: 0 done, 1 could not be done, 2 used or configured wrongly. W
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -85,11 +88,17 @@ def serve(config: Path | None = None, **options: str) -> int:
 
 
 async def _serve(settings: Settings) -> None:
-    async with RealtimeService(settings) as service:
-        server = make_server(service)
-        fields = {"version": __version__, "database": settings.database, "authentication": settings.auth.mode}
-        log.info("service started", extra=fields)
-        await server.run()
+    # A signal that comes while the log is opened or the socket bound is a request to stop too; once it serves, the server listens to them.
+    loop, starting = asyncio.get_running_loop(), asyncio.current_task()
+    assert starting is not None
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, starting.cancel)
+    with suppress(asyncio.CancelledError):
+        async with RealtimeService(settings) as service:
+            server = make_server(service)
+            fields = {"version": __version__, "database": settings.database, "authentication": settings.auth.mode}
+            log.info("service started", extra=fields)
+            await server.run()
 
 
 def check_config(config: Path | None = None, **options: str) -> int:
