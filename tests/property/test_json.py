@@ -75,15 +75,23 @@ def test_what_we_write_is_one_line_of_utf8(value: object) -> None:
     assert json.loads(written.decode()) == value
 
 
-@given(st.lists(st.tuples(keys, st.integers(0, 1)), max_size=5), st.booleans(), st.integers(0, 3))
+@given(
+    st.lists(st.tuples(keys, st.integers(0, 1), st.sampled_from(["", "", " ", "\n", "\t", "\r", "  "])), max_size=5),
+    st.booleans(),
+    st.integers(0, 3),
+)
 def test_a_key_twice_is_found_wherever_it_stands(
-    members: list[tuple[str, int]], ascii_only: bool, wrapped: int
+    members: list[tuple[str, int, str]], ascii_only: bool, wrapped: int
 ) -> None:
     """An object passes exactly when its keys, unescaped, differ."""
-    text = "{" + ",".join(f"{json.dumps(key, ensure_ascii=ascii_only)} :{value}" for key, value in members) + "}"
+    text = (
+        "{"
+        + ",".join(f"{json.dumps(key, ensure_ascii=ascii_only)}{space}:{value}" for key, value, space in members)
+        + "}"
+    )
     for _ in range(wrapped):
         text = f'[{{"a":{text}}}, {{"a":"a"}}]'
-    is_clean = len({key for key, _ in members}) == len(members)
+    is_clean = len({key for key, _, _ in members}) == len(members)
     fault = fault_of(lambda: decode_value(text, depth=32))
     assert (fault is None) == is_clean
     if fault is not None:
