@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 UNREAD_BODY_BYTES: Final = 64 << 10
 """How much may come in within a body that is none of it: chunk extensions and trailers."""
 
+_VERSIONS: Final = frozenset({"1.0", "1.1"})
+
 
 class HandOver(NamedTuple):
     """A request for one of our own protocols, and who takes it."""
@@ -213,21 +215,22 @@ class Front(HttpToolsProtocol):
         self._awaits_head = False
         self._has_completed = True
         self._fronts.heads.discard(self)
+        version = self.parser.get_http_version()
+        if version not in _VERSIONS:
+            self._refuse(problem("invalid_request", f"HTTP/{version} is not spoken here; send HTTP/1.1"))
+            return
         if self.parser.get_method() == b"GET":
-            path, _, query = self.url.partition(b"?")
-            make = self._fronts.natives.get(unquote(path.decode("ascii", "replace")))
+            path, query = _target(self.url)
+            make = self._fronts.natives.get(path)
             if make is not None:
-                version = self.parser.get_http_version()
-                self._hand_over = HandOver(
-                    make, RequestHead(b"GET", path.decode("ascii"), query, self.headers, version)
-                )
+                self._hand_over = HandOver(make, RequestHead(b"GET", path, query, self.headers, version))
                 return
-        self._in_body = True
-        self._body_bytes = 0
         if self._announced_bytes() > self._fronts.limits.body_bytes:
             self._refuse(self._body_too_large())
-        else:
-            super().on_headers_complete()
+            return
+        super().on_headers_complete()
+        self._in_body = True
+        self._body_bytes = 0
 
     def on_body(self, body: bytes) -> None:
         """Count, and pass on."""
@@ -253,8 +256,9 @@ class Front(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Go on with what waited for this answer."""
+        was_last = not self.pipeline
         super().on_response_complete()
-        if not self.transport.is_closing() and not self._is_answering:
+        if was_last and not self.transport.is_closing():
             if self._farewell is not None:
                 self._say(self._farewell)
             elif self._hand_over is not None:
