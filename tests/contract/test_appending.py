@@ -191,6 +191,7 @@ async def test_only_followed_logs_are_delivered(world: World) -> None:
     await publish(world.engine, "b")
     await world.engine.unfollow(LOG)
     await world.engine.unfollow(LogName("nobody"))
+    await publish(world.engine, "c")
     assert [e.event_id for e in world.sink.entries()] == ["b"]
     assert world.sink.entries(OTHER) == []
 

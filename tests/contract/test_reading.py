@@ -199,8 +199,11 @@ async def test_close_finishes_what_was_accepted(world: World) -> None:
     """Commits accepted before close are answered and delivered; afterwards everything is Unavailable, and close may be repeated."""
     engine = world.engine
     await engine.follow(LOG)
-    commits = [asyncio.ensure_future(engine.commit(LOG, events(f"e{n}"))) for n in range(30)]
-    await asyncio.sleep(0)
+    commits = []
+    for _ in range(3):  # one lot is under way while the next ones wait
+        commits += [asyncio.ensure_future(engine.commit(LOG, events(f"e{len(commits) + n}"))) for n in range(10)]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
     await asyncio.gather(engine.close(), engine.close())
     await engine.close()
     answers = await asyncio.gather(*commits)

@@ -127,6 +127,18 @@ async def test_an_expired_record_is_absent(world: World) -> None:
     assert list(await find(world, Exact(*DOCUMENT))) == [Record(*DOCUMENT, b"2", 1)]
 
 
+async def test_a_record_may_be_put_too_late(world: World) -> None:
+    """A record that has expired when it is put is absent at once, for a commit of the same turn too."""
+    late = Record(*DOCUMENT, b"1", 1, START_MS)
+    answers = await asyncio.gather(
+        world.engine.commit(LOG, Commit(put=[late])),
+        world.engine.commit(LOG, Commit(expect=[(DOCUMENT, 1)])),
+        world.engine.commit(LOG, Commit(expect=[(DOCUMENT, ABSENT)])),
+    )
+    assert [type(answer) for answer in answers] == [Committed, Stale, Committed]
+    assert await find(world, Exact(*DOCUMENT)) == []
+
+
 async def test_nobody_is_told_of_expiry(world: World) -> None:
     """Expiry is silent: nothing is appended and nothing delivered."""
     top = await world.engine.follow(LOG)

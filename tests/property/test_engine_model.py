@@ -40,7 +40,7 @@ _records = st.builds(
     st.none() | st.integers(START_MS, START_MS + 3000),
 )
 _expectations = st.tuples(_addresses, st.integers(0, 3))
-_commits = st.builds(
+_commits = st.builds(Commit, events=st.lists(_drafts, max_size=4)) | st.builds(
     Commit,
     events=st.lists(_drafts, max_size=4),
     expect=st.lists(_expectations, max_size=2),
