@@ -7,39 +7,35 @@ Rule 2: exit codes: 0 done, 1 could not be done, 2 used or configured wrongly. W
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import json
 import logging
 import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Final
 
 from signtusk_realtime import __version__
-from signtusk_realtime.config import SETTINGS, Configuration, InvalidSettings, Settings, load
+from signtusk_realtime.config import SETTINGS, Configuration, InvalidSettings, load
 from signtusk_realtime.config.check import SERVE_DEFAULTS
 from signtusk_realtime.config.settings import NONE, Setting, Value, values_of
 from signtusk_realtime.errors import RealtimeError
-from signtusk_realtime.service import RealtimeService, make_server
 
 try:
-    import uvloop
     from cyclopts import App, CycloptsError, Group, Parameter
 
-    from signtusk_realtime.observability.logging import configure
-except ModuleNotFoundError as error:  # the library is installed without what only the command needs
+    from signtusk_realtime.serving import serve as run_server
+except ModuleNotFoundError as error:
+    if error.name is None or error.name.startswith("signtusk_realtime"):
+        raise
+    # The library was installed without what only the command needs.
     sys.exit(f"the command needs {error.name}: install signtusk-realtime[server]")
 
 DONE: Final = 0
 FAILED: Final = 1
 MISUSED: Final = 2
 NAME: Final = "signtusk-realtime"
-SWITCH_INTERVAL_S: Final = 0.0005
-"""How long a thread may wait for the interpreter. Measured: by Python's 5 ms the database's thread waits that long for each statement."""
 
 log = logging.getLogger(__name__)
 
@@ -75,30 +71,12 @@ def _complain(code: int, *lines: str) -> int:
 def serve(config: Path | None = None, **options: str) -> int:
     """Serve WebSocket, event stream and the HTTP API until it is told to stop."""
     configuration = load(options, os.environ, config)
-    configure()
-    for warning in configuration.warnings:
-        log.warning(warning)
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
     try:
-        uvloop.run(_serve(configuration.settings))
+        run_server(configuration)
     except RealtimeError as error:
         log.error("cannot serve", extra={"reason": error.message})  # noqa: TRY400 - the reason is known, a traceback tells nothing more
         return FAILED
     return DONE
-
-
-async def _serve(settings: Settings) -> None:
-    # A signal that comes while the log is opened or the socket bound is a request to stop too; once it serves, the server listens to them.
-    loop, starting = asyncio.get_running_loop(), asyncio.current_task()
-    assert starting is not None
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, starting.cancel)
-    with suppress(asyncio.CancelledError):
-        async with RealtimeService(settings) as service:
-            server = make_server(service)
-            fields = {"version": __version__, "database": settings.database, "authentication": settings.auth.mode}
-            log.info("service started", extra=fields)
-            await server.run()
 
 
 def check_config(config: Path | None = None, **options: str) -> int:

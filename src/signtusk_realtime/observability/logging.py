@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from types import TracebackType
 from typing import Final, TextIO
 
 import structlog
@@ -28,6 +29,7 @@ def configure(stream: TextIO | None = None) -> None:
     root.handlers[:] = [make_handler(out, is_readable=out.isatty())]
     root.setLevel(logging.INFO)
     logging.captureWarnings(capture=True)
+    sys.excepthook = _log_uncaught
 
 
 def make_handler(stream: TextIO, *, is_readable: bool) -> logging.Handler:
@@ -49,6 +51,10 @@ def make_handler(stream: TextIO, *, is_readable: bool) -> logging.Handler:
         )
     )
     return handler
+
+
+def _log_uncaught(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    logging.getLogger(__name__).critical("the process ends by an error of its own", exc_info=(kind, error, traceback))
 
 
 class _Handler(logging.StreamHandler[TextIO]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
@@ -127,8 +128,9 @@ def test_a_terminal_gets_something_readable() -> None:
 @pytest.fixture
 def root() -> Iterator[logging.Logger]:
     logger = logging.getLogger()
-    handlers, level = logger.handlers[:], logger.level
+    handlers, level, hook = logger.handlers[:], logger.level, sys.excepthook
     yield logger
+    sys.excepthook = hook
     logger.handlers[:], logger.level = handlers, level
     logging.captureWarnings(capture=False)
 
@@ -141,3 +143,14 @@ def test_configure_takes_all_logs_of_the_process(root: logging.Logger) -> None:
     logging.getLogger("somebody.else").info("hello")
     logging.getLogger("somebody.else").debug("details")
     assert as_object(stream.getvalue())["logger"] == "somebody.else"
+
+
+def test_an_error_nobody_caught_is_a_line_too(root: logging.Logger) -> None:
+    """The last words of a process are in the form of all others."""
+    stream = io.StringIO()
+    ours.configure(stream)
+    error = RuntimeError("a bug")
+    sys.excepthook(RuntimeError, error, None)
+    line = as_object(stream.getvalue())
+    assert line["level"] == "critical"
+    assert "RuntimeError: a bug" in str(line["exception"])
