@@ -14,13 +14,13 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from signtusk_realtime import __version__
 from signtusk_realtime.config import SETTINGS, Configuration, InvalidSettings, load
 from signtusk_realtime.config.check import SERVE_DEFAULTS
 from signtusk_realtime.config.settings import NONE, Setting, Value, values_of
-from signtusk_realtime.errors import RealtimeError
+from signtusk_realtime.errors import InvalidInput, RealtimeError
 
 try:
     from cyclopts import App, CycloptsError, Group, Parameter
@@ -38,6 +38,11 @@ MISUSED: Final = 2
 NAME: Final = "signtusk-realtime"
 
 log = logging.getLogger(__name__)
+
+DEFAULT_URL: Final = "http://127.0.0.1:8080"
+Url = Annotated[str, Parameter(help="Where the service is: http(s)://host:port.", metavar="URL")]
+Token = Annotated[str | None, Parameter(help="Bearer token.")]
+TokenFile = Annotated[Path | None, Parameter(help="File with the bearer token.", metavar="FILE")]
 
 _OPTIONS = Group("Settings", help="Also SIGNTUSK_REALTIME_… in the environment, and keys of a TOML file.", sort_key=1)
 
@@ -58,6 +63,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(MISUSED, f"{error}", f"try: {NAME} --help")
     except InvalidSettings as error:
         return _complain(MISUSED, *error.faults)
+    except InvalidInput as error:
+        return _complain(MISUSED, error.message)
+    except RealtimeError as error:
+        return _complain(FAILED, f"{error.code}: {error.message}")
+    except KeyboardInterrupt:
+        return FAILED
     # Help and version were printed where there is no code.
     return code if isinstance(code, int) else DONE
 
@@ -86,6 +97,87 @@ def check_config(config: Path | None = None, **options: str) -> int:
         print(f"{NAME}: {warning}", file=sys.stderr)
     print("\n".join(as_toml(configuration)))
     return DONE
+
+
+def publish(
+    event: Annotated[str | None, Parameter(help="One event, a JSON object.")] = None,
+    /,
+    *,
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+    token_file: TokenFile = None,
+    file: Annotated[
+        str | None,
+        Parameter(
+            help="File with one JSON object a line; - for standard input.", metavar="FILE", allow_leading_hyphen=True
+        ),
+    ] = None,
+) -> int:
+    """Publish an event, or many from a file or standard input, one JSON object a line; print a result a line.
+
+    Exits with 0 if all were published, 1 if one was refused (it is named on standard error, all others are published), 2 for what is no
+    JSON object.
+    """
+    from signtusk_realtime.commands.running import run_publish  # noqa: PLC0415 - a server needs no client
+
+    is_done = run_publish(url=url, token=_token(token, token_file), event=event, file=file, say=_say)
+    return DONE if is_done else FAILED
+
+
+def subscribe(
+    *,
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+    token_file: TokenFile = None,
+    user: Annotated[str | None, Parameter(help="Who to be, where authentication is for development.")] = None,
+    organization: Annotated[
+        str | None, Parameter(help="Whose events, where authentication is for development.")
+    ] = None,
+    types: Annotated[
+        str | None, Parameter(help="Subscription types, with commas between; all but user_presence by default.")
+    ] = None,
+    document_id: Annotated[str | None, Parameter(help="Only what concerns this document.")] = None,
+    cursor: Annotated[
+        str | None, Parameter(help="Go on after this cursor; also earliest and latest.", allow_leading_hyphen=True)
+    ] = None,
+    transport: Annotated[Literal["ws", "sse"], Parameter(help="WebSocket or event stream.")] = "ws",
+    count: Annotated[int | None, Parameter(help="End after so many events.")] = None,
+) -> int:
+    """Print events as they come, one {"cursor":…,"event":…} a line; all else is told on standard error.
+
+    It reconnects by itself, and goes on where it was. It ends with 0 after --count events, when it is told to stop, or when nobody reads
+    its output any more.
+    """
+    from signtusk_realtime.commands.running import run_subscribe  # noqa: PLC0415 - a server needs no client
+
+    run_subscribe(
+        url=url,
+        token=_token(token, token_file),
+        user=user,
+        organization=organization,
+        types=types,
+        document_id=document_id,
+        cursor=cursor,
+        transport=transport,
+        count=count,
+        say=_say,
+    )
+    return DONE
+
+
+def _say(line: str) -> None:
+    _complain(FAILED, line)
+
+
+def _token(token: str | None, file: Path | None) -> str | None:
+    if file is None:
+        return token
+    if token is not None:
+        raise InvalidInput("give either --token or --token-file")
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"--token-file: {error}") from None
 
 
 def as_toml(configuration: Configuration) -> list[str]:
@@ -145,3 +237,5 @@ def _about(setting: Setting) -> str:
 
 app.command(_with_settings(serve))
 app.command(_with_settings(check_config))
+app.command(publish)
+app.command(subscribe)
