@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import NamedTuple, Self
 
@@ -126,6 +126,13 @@ def make_server(
         port=port,
         limits=limits,
     )
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that this process is about to do."""
+    async with asyncio.timeout(DEADLINE_S):
+        while not condition():
+            await asyncio.sleep(0.005)
 
 
 class Answer(NamedTuple):

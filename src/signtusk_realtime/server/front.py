@@ -42,10 +42,23 @@ class HandOver(NamedTuple):
     head: RequestHead
 
 
+class Tasks(set["asyncio.Task[None]"]):
+    """The application's running answers; the base class adds each, and discards it when it is done. `changed` is called then."""
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        super().__init__()
+        self._changed = changed
+
+    def discard(self, task: object, /) -> None:
+        """Forget a task that is done."""
+        super().discard(task)
+        self._changed()
+
+
 class Fronts:
     """What all connections of a server share while they speak HTTP: bounds, the native paths, three timers, who is there.
 
-    `natives`: by path, what takes over a GET. `changed` is called whenever a connection ended here.
+    `natives`: by path, what takes over a GET. `changed` is called whenever a connection or an answer ended here.
     """
 
     def __init__(
@@ -61,6 +74,7 @@ class Fronts:
         self.natives = natives
         self.changed = changed
         self.state = ServerState()
+        self.state.tasks = Tasks(changed)
         self.heads: Deadlines[Front] = Deadlines(limits.head_timeout_s, Front.head_late)
         self.bodies: Deadlines[Front] = Deadlines(limits.body_timeout_s, Front.body_late)
         self.endings: Deadlines[Front] = Deadlines(limits.close_timeout_s, Front.ending_late)

@@ -141,6 +141,7 @@ class RealtimeServer:
     async def stop(self) -> None:
         """Stop as the module says; a call while stopping waits for the same end."""
         if self._stopping is None:
+            self._entrance.is_stopping = True
             self._stopping = asyncio.get_running_loop().create_task(self._stop())
         await asyncio.shield(self._stopping)
 
@@ -174,7 +175,6 @@ class RealtimeServer:
 
     async def _stop(self) -> None:
         entrance, fronts = self._entrance, self._fronts
-        entrance.is_stopping = True
         for server in self._servers:
             server.close()
         fronts.stop()
