@@ -39,14 +39,21 @@ class DevelopmentAuthenticator:
             if claimed is not None and claimed != actual:
                 raise Forbidden("the token is of another user or organization than the query names")
         if organization_id == ANY_ORGANIZATION:
-            return Identity(user_id=user_id, organization_id=ANY_ORGANIZATION, scopes=EVERY_SCOPE)
+            return _identity(user_id, organization_id, credentials.teams)
         return _member(user_id, organization_id, credentials.teams)
 
 
 def _member(user_id: str, organization_id: str, teams: tuple[str, ...]) -> Identity:
     try:
-        check_id(user_id)
         check_organization_id(organization_id)
+    except InvalidInput as error:
+        raise Unauthenticated(f"not an identity: {error.message}") from None
+    return _identity(user_id, organization_id, teams)
+
+
+def _identity(user_id: str, organization_id: str, teams: tuple[str, ...]) -> Identity:
+    try:
+        check_id(user_id)
         for team in teams:
             check_id(team)
     except InvalidInput as error:

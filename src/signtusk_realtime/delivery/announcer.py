@@ -31,6 +31,10 @@ class Announcer:
         """Take an announcement for these organizations: all that are followed now. Others begin after it."""
         self._waiting.append((entry, position, deque(organizations)))
 
+    def clear(self) -> None:
+        """Offer nothing that still waits: it is void."""
+        self._waiting.clear()
+
     def flush(self, clock: Callable[[], float], deadline: float) -> bool:
         """Offer until `deadline`; say whether every organization has everything."""
         while self._waiting:

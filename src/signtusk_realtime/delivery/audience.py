@@ -98,7 +98,7 @@ class Audience:
                     break
         if self.pending or (self._shares is not None and member in self._shares):
             share = self._share(member)
-            chunks = self._chunks(self.pending, share)
+            chunks = self._chunks(member, self.pending, share)
             share.start = len(self.pending)
             share.own = []
             if chunks:
@@ -158,20 +158,22 @@ class Audience:
                 assert data is not None
                 rest.append((member, data))
                 continue
-            chunks = self._chunks(pending, share)
+            chunks = self._chunks(member, pending, share)
             if chunks:
                 rest.append((member, self.form.join(chunks)))
         return rest
 
-    def _chunks(self, pending: list[Item], share: Share) -> list[Chunk]:
-        chunks: list[Chunk] = []
+    def _chunks(self, member: Connection, pending: list[Item], share: Share) -> list[Chunk]:
+        items: list[Item] = []
         place = share.start
-        for at, item in share.own:
-            chunks += [shared.chunk(self.form, self._whole(shared)) for shared in pending[place:at]]
+        for at, own in share.own:
+            items += pending[place:at]
+            items.append(own)
             place = at
-            chunks.append(item.chunk(self.form, self._whole(item)))
-        chunks += [shared.chunk(self.form, self._whole(shared)) for shared in pending[place:]]
-        return chunks
+        items += pending[place:]
+        if items:
+            member.told = items[-1].offsets
+        return [item.chunk(self.form, self._whole(item)) for item in items]
 
     def _share(self, member: Connection) -> Share:
         if self._shares is None:

@@ -8,7 +8,7 @@ Rule: no task, queue, timer, buffer or dictionary of its own.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from signtusk_realtime.delivery.formats import Format
 from signtusk_realtime.delivery.outlet import Outlet
@@ -17,6 +17,9 @@ from signtusk_realtime.sessions.session import Session
 if TYPE_CHECKING:
     from signtusk_realtime.delivery.audience import Audience
     from signtusk_realtime.delivery.organization import Organization
+
+
+UNTOLD: Final = -1
 
 
 class Connection:
@@ -34,6 +37,7 @@ class Connection:
         "outlet",
         "seat",
         "session",
+        "slot",
         "told",
         "write",
     )
@@ -58,8 +62,10 @@ class Connection:
         self.seat = 0
         """Its place in the audience's list of members."""
         self.connected_at = connected_at
+        self.slot = 0
+        """Its place on the wheel."""
         self.heard_at = 0
         """The wheel's tick at which bytes last came in."""
         self.told = 0
-        """How far the last cursor of its own went: the sum of both offsets."""
+        """How far the last cursor of its own went: the sum of both offsets; UNTOLD if it is owed one."""
         self.is_open = True

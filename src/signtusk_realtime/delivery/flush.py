@@ -51,13 +51,16 @@ class Flusher:
         clock = self._clock
         deadline = clock() + SLICE_S
         waiting = self._waiting
-        while waiting:
-            flushable = waiting.popleft()
-            flushable.is_awake = False
-            if not flushable.flush(clock, deadline) and not flushable.is_awake:
-                flushable.is_awake = True
-                waiting.append(flushable)
-            if clock() >= deadline:
-                break
-        if waiting:
-            self._schedule()
+        try:
+            while waiting:
+                flushable = waiting.popleft()
+                flushable.is_awake = False
+                if not flushable.flush(clock, deadline) and not flushable.is_awake:
+                    flushable.is_awake = True
+                    waiting.append(flushable)
+                if clock() >= deadline:
+                    break
+        finally:
+            # Also where one raised: the others do not wait for the next event.
+            if waiting:
+                self._schedule()

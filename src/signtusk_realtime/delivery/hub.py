@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 
 from signtusk_realtime.delivery.announcer import Announcer
-from signtusk_realtime.delivery.connection import Connection
+from signtusk_realtime.delivery.connection import UNTOLD, Connection
 from signtusk_realtime.delivery.flush import Flusher
 from signtusk_realtime.delivery.following import Following
 from signtusk_realtime.delivery.formats import Format
@@ -38,6 +38,7 @@ class Hub:
     `heartbeat_interval_s`, `pong_timeout_s`: how often peers are pinged, and how long after that they may be silent.
     `closed`: called once for each connection that ended, with the close code (None: the peer left).
     `controlled`, `health_changed`: what is done with entries of the control log and with the engine's health.
+    `flusher`: when pending items are written; by default at the end of each turn of the loop.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Hub:
         closed: Callable[[Connection, CloseCode | None], None] = lambda connection, code: None,
         controlled: Callable[[Epoch, Sequence[Entry]], None] = lambda epoch, entries: None,
         health_changed: Callable[[EngineHealth], None] = lambda health: None,
+        flusher: Flusher | None = None,
     ) -> None:
         self.connections: dict[str, Connection] = {}
         self.engine_health = EngineHealth("unavailable", "not started")
@@ -63,15 +65,17 @@ class Hub:
         )
         self._system: Position | None = None
         self._following = Following(engine, lambda: self.system, self._tails.forget)
+        self._given_flusher = flusher
         self._flusher: Flusher
         self._announcer: Announcer
+        self._is_closed = False
 
     # ---- its own life
 
     async def start(self) -> None:
         """Follow the reserved logs and begin heartbeats. The engine was started with this hub as its sink."""
         loop = asyncio.get_running_loop()
-        self._flusher = Flusher(loop.call_soon, loop.time)
+        self._flusher = self._given_flusher or Flusher(loop.call_soon, loop.time)
         self._announcer = Announcer(self._flusher.wake)
         top = await self._engine.follow(SYSTEM_LOG)
         if self._system is None:
@@ -81,6 +85,7 @@ class Hub:
 
     async def close(self, code: CloseCode = codes.CLOSE_GOING_AWAY) -> None:
         """End every connection and everything that was begun. The engine is closed by its owner, after this."""
+        self._is_closed = True
         for connection in list(self.connections.values()):
             self.end(connection, code)
         self._wheel.stop()
@@ -117,9 +122,22 @@ class Hub:
 
     def diverged(self, log: LogName, common: Position) -> None:
         """Cut every connection that was shown more than is true: completeness can no longer be proven."""
+        if log == SYSTEM_LOG:
+            self._announcer.clear()
+            for organization in self._following.organizations.values():
+                self._cut_beyond(organization, organization.system, common)
+                organization.system = common
+            self._system = common
+            return
         self._tails.forget(log)
-        for connection in self.connections_of(log):
-            if connection.organization.live.offset > common.offset:
+        followed = self._following.organizations.get(log)
+        if followed is not None and followed.position is not None:
+            self._cut_beyond(followed, followed.position, common)
+            followed.position = common
+
+    def _cut_beyond(self, organization: Organization, shown: Position, common: Position) -> None:
+        if shown != common:
+            for connection in self.connections_of(organization.organization_id):
                 self.end(connection, codes.CLOSE_OVERLOADED)
 
     def signalled(self, log: LogName, body: bytes) -> None:
@@ -148,10 +166,12 @@ class Hub:
         organization: Organization,
         connected_at: int,
     ) -> Connection:
-        """Let a connection in. It is told nothing until `send` or `select`."""
+        """Let a connection in. It is told nothing until `send` or `select`. In a closed hub it is ended at once."""
         connection = Connection(connection_id, session, outlet, form, organization, connected_at)
         self.connections[connection_id] = connection
         self._wheel.add(connection)
+        if self._is_closed:
+            self.end(connection, codes.CLOSE_GOING_AWAY)
         return connection
 
     def heard(self, connection: Connection) -> None:
@@ -170,14 +190,14 @@ class Hub:
         connection.told = organization.offsets
         return organization.cursor()
 
-    def select(self, connection: Connection, selection: Selection) -> str:
-        """Change what a connection gets from now on; give the cursor from which that holds."""
+    def select(self, connection: Connection, selection: Selection) -> None:
+        """Change what a connection gets from now on, after writing what it has still to get. `cursor_of` tells from where that holds."""
         organization = connection.organization
         if selection.clauses or selection.notifications_of is not None:
             organization.select(connection, selection)
         else:
             organization.leave(connection)
-        return self.cursor_of(connection)
+        connection.told = UNTOLD
 
     def subscribed(self, connection: Connection, answer: Subscribed) -> None:
         """Tell a connection that `select` was done, before any event by it."""
@@ -208,6 +228,7 @@ class Hub:
     def _forget(self, connection: Connection) -> None:
         connection.is_open = False
         del self.connections[connection.connection_id]
+        self._wheel.remove(connection)
         connection.organization.drop(connection)
         self._following.release(connection.organization)
 
@@ -216,10 +237,10 @@ class Hub:
     def _beat(self, connection: Connection) -> None:
         cursor: str | None = None
         if connection.session.has_subscribed:
-            last = connection.told
-            if connection.audience is not None:
-                last = max(last, connection.audience.last_offsets)
-            if connection.organization.offsets > last:
+            told = connection.told
+            if told != UNTOLD and connection.audience is not None:
+                told = max(told, connection.audience.last_offsets)
+            if connection.organization.offsets > told:
                 cursor = self.cursor_of(connection)
         chunk = connection.form.heartbeat(cursor)
         if chunk is not None:

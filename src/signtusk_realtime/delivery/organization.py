@@ -65,6 +65,12 @@ class Organization:
         """The cursor of every live connection that has been written everything pending."""
         return encode(self.organization_id, self.live, self.system)
 
+    def begin(self, top: Position) -> None:
+        """Take what `follow` answered; entries that came in meanwhile have moved the position on already."""
+        here = self.position
+        if here is None or here.epoch != top.epoch or here.offset < top.offset:
+            self.position = top
+
     def take(self, entry: Entry, position: Position) -> bool:
         """Move on by one entry of the organization's log and offer it; say whether anybody wants it."""
         self.position = position

@@ -51,7 +51,10 @@ class Tail:
         """Give the entries after `offset`, or None if some of them are not held."""
         if not self._entries or offset < self._entries[0].offset - 1 or offset > self._entries[-1].offset:
             return None
-        return list(islice(self._entries, offset - self._entries[0].offset + 1, None))
+        # From the end: who resumes is near the top as a rule, and a deque is walked from the nearer side only if told so.
+        newest_first = list(islice(reversed(self._entries), self._entries[-1].offset - offset))
+        newest_first.reverse()
+        return newest_first
 
 
 class Tails:

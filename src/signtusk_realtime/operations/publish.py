@@ -58,12 +58,14 @@ class Publish:
         """Publish one or several events of one organization (or announcements only), in their order.
 
         `is_batch`: paths of faults begin with the event's index, and ids made from `idempotency_key` are K/0, K/1 …
-        Raises: Forbidden, InvalidInput (invalid_event, mixed_organizations), LimitExceeded (payload_too_large), EventIdReused, Unavailable.
+        Raises: Forbidden, InvalidInput (invalid_event, mixed_organizations, invalid_parameter: the key), LimitExceeded
+        (payload_too_large), EventIdReused, Unavailable.
         """
         if PUBLISH not in identity.scopes:
             raise Forbidden(f"publishing needs the scope {PUBLISH}")
         if idempotency_key is not None:
-            check_id(idempotency_key if not is_batch else f"{idempotency_key}/{len(publications) - 1}")
+            longest = idempotency_key if not is_batch else f"{idempotency_key}/{len(publications) - 1}"
+            check_id(longest, code="invalid_parameter", path=("Idempotency-Key",))
         log: LogName | None = None
         drafts: list[Draft] = []
         now_ms = self._now_ms()

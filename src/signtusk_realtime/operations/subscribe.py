@@ -39,7 +39,8 @@ class Subscriptions:
             raise Forbidden(error.message, path=path) from None
         subscription_ids = tuple(self._new_id("sub") for _ in added)
         session.add(subscription_ids, added, selection)
-        cursor = self._hub.select(connection, selection)
+        self._hub.select(connection, selection)
+        cursor = self._hub.cursor_of(connection)
         recovered, reason = _recovery(request.cursor)
         if is_single:
             answer = Subscribed(

@@ -31,10 +31,13 @@ def decode_publications(
     """Read a body; say also whether it was an array.
 
     `depth` and `max_payload_bytes` hold for one event.
-    Raises: InvalidInput (invalid_json, too_deep, invalid_event) with the path in the body, LimitExceeded (batch_too_large,
-    payload_too_large).
+    Raises: InvalidInput (invalid_json, also for too deep ones; invalid_event) with the path in the body, LimitExceeded
+    (batch_too_large, payload_too_large).
     """
-    elements = json.decode_elements(body)
+    try:
+        elements = json.decode_elements(body)
+    except InvalidInput as error:
+        raise _refused(error, ()) from None
     if elements is None:
         return [_publication(body, (), depth, max_payload_bytes)], False
     if len(elements) > max_events:
@@ -55,5 +58,13 @@ def _publication(text: bytes, at: Sequence[str], depth: int, max_payload_bytes: 
         event = json.decode(text, _published, depth=depth, at=tuple(at))
         return Publication(event, json.canonical_digest(text))
     except InvalidInput as error:
-        code = "invalid_event" if error.code == "invalid_message" else error.code
-        raise InvalidInput(error.message, code=code, path=error.path if error.path is not None else tuple(at)) from None
+        raise _refused(error, tuple(at)) from None
+
+
+_HTTP_CODES: Final = {"invalid_message": "invalid_event", "too_deep": "invalid_json"}
+"""What a fault is called here, where it is called otherwise on a WebSocket."""
+
+
+def _refused(error: InvalidInput, at: tuple[str, ...]) -> InvalidInput:
+    code = _HTTP_CODES.get(error.code, error.code)
+    return InvalidInput(error.message, code=code, path=at if error.path is None else error.path)

@@ -17,8 +17,8 @@ from signtusk_realtime.events.matching import Clause, clause
 from signtusk_realtime.events.subscriptions import TYPES_OF, Subscription, SubscriptionType
 from signtusk_realtime.sessions.identity import Grant, Identity
 
-View = frozenset[str] | None
-"""How much of an event is shown: None is the full view; a set is the guest view, full only for events of these recipient ids."""
+View = frozenset[tuple[str, ...]] | None
+"""How much of an event is shown: None is the full view; a set is the guest view, full only for events that have all keys of one member."""
 FULL: Final[View] = None
 
 DOCUMENT_TYPES: Final[tuple[SubscriptionType, ...]] = ("document_updates", "signing_updates")
@@ -48,7 +48,7 @@ NOTHING: Final = Selection((), None, FULL)
 
 def sees_whole(view: View, keys: Sequence[str]) -> bool:
     """Say whether a view shows the full body of an event with these matching keys, rather than the guest's."""
-    return view is None or any(key[0] == "r" and key[2:] in view for key in keys[1:])
+    return view is None or any(all(key in keys for key in required) for required in view)
 
 
 def default_subscriptions(identity: Identity) -> tuple[Subscription, ...]:
@@ -61,7 +61,7 @@ def may_subscribe(subscription: Subscription, identity: Identity) -> bool:
     """Say whether `compile_selection` would accept this subscription."""
     if identity.grants is None:
         return True
-    return any(_scope_of(grant, subscription.type) is not None for grant in _subscribing(identity.grants))
+    return bool(_scopes(subscription, identity))
 
 
 def compile_selection(subscriptions: Iterable[Subscription], identity: Identity) -> Selection:
@@ -79,12 +79,19 @@ def compile_selection(subscriptions: Iterable[Subscription], identity: Identity)
             if _reaches_own_notifications(subscription, types, identity):
                 notifications_of = identity.user_id
             continue
-        for scope in _scopes(subscription.type, identity):
+        for scope in _scopes(subscription, identity):
             compiled = clause(subscription.type, types, (*required, *scope))
             if compiled is not None:
                 clauses[compiled] = None
-    view = FULL if identity.grants is None else frozenset(g.recipient_id for g in identity.grants if g.recipient_id)
-    return Selection(_without_covered(tuple(clauses)), notifications_of, view)
+    return Selection(_without_covered(tuple(clauses)), notifications_of, _view(identity))
+
+
+def _view(identity: Identity) -> View:
+    if identity.grants is None:
+        return FULL
+    # Each recipient together with the scope of its own grant: another document may have another recipient of the same id.
+    scopes = [(_scope_of(grant, "signing_updates"), grant.recipient_id) for grant in _subscribing(identity.grants)]
+    return frozenset((*scope, "r:" + recipient) for scope, recipient in scopes if scope is not None and recipient)
 
 
 def _conditions(subscription: Subscription) -> tuple[list[str], frozenset[str]]:
@@ -113,14 +120,24 @@ def _reaches_own_notifications(subscription: Subscription, types: frozenset[str]
     return bool(types) and own and all(field is UNSET for field in fields)
 
 
-def _scopes(subscription_type: SubscriptionType, identity: Identity) -> list[tuple[str, ...]]:
+def _scopes(subscription: Subscription, identity: Identity) -> list[tuple[str, ...]]:
     """Give the alternatives of keys that an event must have for this identity to see it; an empty alternative demands nothing."""
     if identity.grants is None:
-        if subscription_type == "team_updates":
+        if subscription.type == "team_updates":
             return [("m:" + team,) for team in identity.teams]
         return [()]
-    scopes = [_scope_of(grant, subscription_type) for grant in _subscribing(identity.grants)]
-    return [scope for scope in scopes if scope is not None]
+    return [
+        scope
+        for grant in _subscribing(identity.grants)
+        if (scope := _scope_of(grant, subscription.type)) is not None and not _is_apart(grant, subscription)
+    ]
+
+
+def _is_apart(grant: Grant, subscription: Subscription) -> bool:
+    """Say whether the subscription's filters name another document or signing request than the grant."""
+    filters = subscription.filters
+    pairs = ((grant.document_id, filters.document_id), (grant.signing_request_id, filters.signing_request_id))
+    return any(own is not None and asked is not UNSET and own != asked for own, asked in pairs)
 
 
 def _subscribing(grants: Iterable[Grant]) -> list[Grant]:
@@ -132,7 +149,7 @@ def _scope_of(grant: Grant, subscription_type: SubscriptionType) -> tuple[str, .
         return None
     if subscription_type == "notifications":
         return () if grant.types is not None else None
-    covered = DOCUMENT_TYPES if grant.document_id is not None else SIGNING_TYPES
+    covered = DOCUMENT_TYPES if grant.signing_request_id is None else SIGNING_TYPES
     if subscription_type not in covered or (grant.document_id is None and grant.signing_request_id is None):
         return None
     keys = ("d:" + grant.document_id,) if grant.document_id is not None else ()

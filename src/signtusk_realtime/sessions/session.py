@@ -60,7 +60,7 @@ class Session:
 
     def is_malformed_too_often(self, now: float) -> bool:
         """Count one malformed message; say whether that makes more than 20 within a minute (close 4509)."""
-        if now - self._malformed_since >= MINUTE_S:
+        if self._malformed == 0 or now - self._malformed_since >= MINUTE_S:
             self._malformed_since = now
             self._malformed = 0
         self._malformed += 1

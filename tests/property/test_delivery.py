@@ -1,0 +1,386 @@
+"""The invariants of live delivery, over random lives of connections, between and within turns of the loop.
+
+A program is a list of steps: connections of three formats in two organizations join, change what they want, leave and end; events and
+announcements are committed; turns run whose slices end at any look at the clock. Afterwards each connection's messages are compared with
+what the oracle of tests/support/delivery.py says it should have got, and when.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from msgspec import to_builtins
+
+from signtusk_realtime.delivery import announcer, audience
+from signtusk_realtime.events.kinds import Published
+from signtusk_realtime.events.log import SYSTEM_LOG, Entry, LogName
+from signtusk_realtime.events.subscriptions import Subscription
+from signtusk_realtime.protocol import codes, cursor
+from signtusk_realtime.sessions.identity import Identity
+from tests.support import clock, delivery
+from tests.support.delivery import Client, JsonEvent, Node, Turns, started_node
+from tests.support.outlets import Message
+from tests.support.samples import sample_event
+
+ORGANIZATIONS = ("one", "two")
+LOGS = (*ORGANIZATIONS, SYSTEM_LOG)
+ASKS = (
+    *["publish"] * 6,
+    *["turn"] * 4,
+    *["subscribe"] * 3,
+    *["unsubscribe"] * 2,
+    "ping",
+    "beat",
+    "join",
+    "end",
+    "lost",
+)
+
+
+FIRST = (
+    ("a", "one", "frames"),
+    ("a", "one", "frames"),
+    ("b", "one", "frames"),
+    ("a", "one", "stream"),
+    ("b", "two", "texts"),
+)
+"""Who is there from the beginning: user (and team), organization, format."""
+USUAL = [
+    Subscription(name) for name in ("document_updates", "signing_updates", "notifications", "system_announcements")
+]
+"""What they want at first."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _a_look_at_the_clock_at_every_step() -> Iterator[None]:
+    """Let slices end between any two writes or offers, which else takes an audience of dozens."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(audience, "WRITES_PER_LOOK", 1)
+        patch.setattr(announcer, "OFFERS_PER_LOOK", 1)
+        yield
+
+
+FEW = ("a", "b")
+HAPPENINGS: list[Published] = [
+    *(sample_event("document_update", documentId=d, type=t, changes=None) for d in FEW for t in ("updated", "signed")),
+    *(
+        sample_event("signature_status", documentId=d, signingRequestId=s, recipientId=r)
+        for d in FEW
+        for s in FEW
+        for r in FEW
+    ),
+    *(sample_event("notification", userId=u) for u in FEW * 2),
+    *(sample_event("team_update", teamId=t) for t in FEW),
+    *(sample_event("user_presence", userId=u, currentDocument=d) for u, d in ("ab", "ba")),
+    *(sample_event("organization_activity", payload={"documentId": d}) for d in FEW),
+]
+WISHES: list[list[Subscription]] = [
+    *([Subscription(name)] for name in delivery.EVENTS_OF),
+    *([delivery.subscription("document_updates", document_id=d)] for d in FEW),
+    *([delivery.subscription("signing_updates", signing_request_id=s)] for s in FEW),
+    [delivery.subscription("organization_activity", document_id="a"), Subscription("notifications")],
+    # Several clauses that one event matches: it comes once all the same.
+    [
+        delivery.subscription("document_updates", document_id="a"),
+        delivery.subscription("document_updates", event_types=("document_updated",)),
+    ],
+    [
+        delivery.subscription("signing_updates", document_id="a"),
+        delivery.subscription("signing_updates", signing_request_id="a"),
+    ],
+]
+NEWCOMERS: list[tuple[Identity, str]] = [
+    (identity, form)
+    for form in delivery.FORMATS
+    for organization in ORGANIZATIONS
+    for identity in (
+        delivery.member("a", organization, "b"),
+        delivery.guest(
+            delivery.grant(document_id="a", recipient_id="b", types=tuple(delivery.EVENTS_OF)),
+            delivery.grant(signing_request_id="b", recipient_id="a"),
+            user_id="b",
+            organization_id=organization,
+        ),
+    )
+]
+
+
+class Step(NamedTuple):
+    """What happens next. `which` chooses among what there is: a log, a connection; `what` among what can be done with it."""
+
+    verb: str
+    which: int
+    what: int
+
+
+STEPS = st.builds(Step, st.sampled_from(ASKS), st.integers(0, 7), st.integers(0, 255))
+
+
+class Span(NamedTuple):
+    """What a connection wanted, and the offsets after which that began, in its organization's log and the system log."""
+
+    wanted: tuple[Subscription, ...]
+    begin: tuple[int, int]
+
+
+class Seat:
+    """A connection, what it asked for and what it was told."""
+
+    def __init__(self, client: Client, identity: Identity) -> None:
+        self.client = client
+        self.identity = identity
+        self.wanted: dict[str, Subscription] = {}
+        self.spans: list[Span] = []
+        self.messages: list[Message] = []
+        self.end: tuple[int, int] | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self.client.connection.is_open
+
+    def position(self) -> tuple[int, int]:
+        organization = self.client.connection.organization
+        return organization.live.offset, organization.system.offset
+
+    def change(self) -> None:
+        self.spans.append(Span(tuple(self.wanted.values()), self.position()))
+
+
+class Play:
+    """Runs a program and knows what happened."""
+
+    def __init__(self, node: Node, turns: Turns) -> None:
+        self.node = node
+        self.turns = turns
+        self.seats: list[Seat] = []
+        self.logs: dict[str, list[tuple[Entry, JsonEvent]]] = {log: [] for log in LOGS}
+
+    async def run(self, steps: Sequence[Step]) -> None:
+        for step in steps:
+            if step.verb == "join":
+                await self.join(*NEWCOMERS[step.what % len(NEWCOMERS)])
+            elif step.verb == "publish":
+                places = [step.what + at for at in range(step.what % 3 + 1)]
+                await self.publish(LOGS[step.which % len(LOGS)], [HAPPENINGS[at % len(HAPPENINGS)] for at in places])
+            elif step.verb == "turn":
+                self.turns.turn(step.what % 6 or None)
+            elif self.seats:
+                seat = self.seats[step.which % len(self.seats)]
+                if seat.is_open:
+                    self.act(seat, step)
+            self.listen()
+
+    async def join(self, identity: Identity, form: str) -> Seat:
+        seat = Seat(await self.node.client(identity, form), identity)
+        self.seats.append(seat)
+        return seat
+
+    def finish(self) -> None:
+        self.turns.run()
+        self.listen()
+
+    async def publish(self, log: str, happenings: Sequence[Published]) -> None:
+        if log == SYSTEM_LOG:
+            happenings = [sample_event("system_announcement") for _ in happenings]
+        for entry in await self.node.publish(*happenings, organization_id=log):
+            self.logs[log].append((entry, json.loads(entry.body)))
+
+    def act(self, seat: Seat, step: Step) -> None:
+        match step.verb:
+            case "subscribe":
+                self.subscribe(seat, WISHES[step.what % len(WISHES)])
+            case "unsubscribe":
+                if seat.wanted:
+                    subscription_id = list(seat.wanted)[step.what % len(seat.wanted)]
+                    seat.client.receive({"type": "unsubscribe", "subscriptionId": subscription_id})
+                    del seat.wanted[subscription_id]
+                    seat.change()
+            case "ping":
+                seat.client.receive({"type": "ping"})
+            case "beat":
+                self.node.hub._beat(seat.client.connection)
+            case "end":
+                seat.end = seat.position()
+                self.node.hub.end(seat.client.connection, codes.CLOSE_NORMAL)
+            case "lost":
+                seat.end = seat.position()
+                self.node.hub.lost(seat.client.connection)
+
+    def subscribe(self, seat: Seat, wishes: list[Subscription]) -> None:
+        seat.client.receive({"type": "subscribe", "subscriptions": to_builtins(wishes)})
+        self.listen()
+        answer = next(m for m in reversed(seat.messages) if m["type"] in ("subscribed", "error"))
+        if answer["type"] == "subscribed":
+            seat.wanted.update(zip(answer["subscriptionIds"], wishes, strict=True))
+            seat.change()
+        else:
+            assert any(delivery.is_outside(seat.identity, wish) for wish in wishes)
+
+    def listen(self) -> None:
+        for seat in self.seats:
+            seat.messages += seat.client.messages()
+
+    def due(self, seat: Seat, half: int) -> list[tuple[int, str, JsonEvent]]:
+        """Give what a seat should get of one of its two logs: offset, event id, the event as it sees it."""
+        log = self.logs[SYSTEM_LOG if half else seat.identity.organization_id]
+        found = []
+        for entry, event in log:
+            span = next((s for s in reversed(seat.spans) if s.begin[half] < entry.offset), None)
+            if span is None or (seat.end is not None and entry.offset > seat.end[half]):
+                continue
+            if any(delivery.gets(seat.identity, wanted, event) for wanted in span.wanted):
+                found.append((entry.offset, entry.event_id, delivery.as_seen(seat.identity, event)))
+        return found
+
+
+def _play(steps: Sequence[Step]) -> Play:
+    async def program() -> Play:
+        turns = Turns()
+        async with started_node(flusher=turns.flusher()) as node:
+            play = Play(node, turns)
+            for user, organization, form in FIRST:
+                seat = await play.join(delivery.member(user, organization, user), form)
+                play.subscribe(seat, USUAL)
+            await play.run(steps)
+            play.finish()
+            return play
+
+    return clock.run(program())
+
+
+PROGRAMS = st.lists(STEPS, min_size=15, max_size=40)
+PLAYED = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+
+
+@given(PROGRAMS)
+@PLAYED
+def test_i2_each_match_once_in_log_order_and_none_missed(steps: list[Step]) -> None:
+    """I2: a connection gets each matching event once, in log order, exactly those after its join and before its leaving."""
+    play = _play(steps)
+    for seat in play.seats:
+        events = [m["event"] for m in seat.messages if m["type"] == "event"]
+        for half in (0, 1):
+            got = [(e["id"], e) for e in events if (e["organizationId"] == SYSTEM_LOG) == bool(half)]
+            due = [(event_id, event) for _, event_id, event in play.due(seat, half)]
+            if seat.is_open:
+                assert got == due
+            else:
+                assert got == due[: len(got)]
+
+
+@given(PROGRAMS)
+@PLAYED
+def test_i0_cursor_honesty(steps: list[Step]) -> None:
+    """I0: whatever carries a cursor stands after every entry that the cursor covers and the connection wants; cursors never go back."""
+    play = _play(steps)
+    for seat in play.seats:
+        due = [{event_id: offset for offset, event_id, _ in play.due(seat, half)} for half in (0, 1)]
+        seen: set[str] = set()
+        last = (0, 0)
+        for message in seat.messages:
+            if message["type"] == "event":
+                seen.add(message["event"]["id"])
+            if "cursor" not in message:
+                continue
+            decoded = cursor.decode(seat.identity.organization_id, message["cursor"])
+            assert decoded is not None
+            covered = (_offset(play, seat, decoded.organization, 0), _offset(play, seat, decoded.system, 1))
+            for half in (0, 1):
+                missing = [i for i, offset in due[half].items() if offset <= covered[half] and i not in seen]
+                assert missing == [], message
+                assert covered[half] >= last[half]
+            if message["type"] == "cursor":
+                assert sum(covered) >= sum(last)
+            last = covered
+
+
+def _offset(play: Play, seat: Seat, position: Any, half: int) -> int:
+    """Give a cursor's offset, checked to be a place of the log as it is."""
+    log = play.logs[SYSTEM_LOG if half else seat.identity.organization_id]
+    if position.offset:
+        assert position.tag == log[position.offset - 1][0].tag
+    offset: int = position.offset
+    return offset
+
+
+@given(PROGRAMS)
+@PLAYED
+def test_i0_an_event_carries_its_own_place(steps: list[Step]) -> None:
+    """The cursor of an event names its own offset in its own log."""
+    play = _play(steps)
+    for seat in play.seats:
+        offsets = {event_id: (half, offset) for half in (0, 1) for offset, event_id, _ in play.due(seat, half)}
+        for message in seat.messages:
+            if message["type"] == "event":
+                half, offset = offsets[message["event"]["id"]]
+                decoded = cursor.decode(seat.identity.organization_id, message["cursor"])
+                assert decoded is not None
+                own = decoded[half]
+                assert own is not None
+                assert own.offset == offset
+
+
+@given(PROGRAMS)
+@PLAYED
+def test_i4_nothing_of_another_organization(steps: list[Step]) -> None:
+    """I4: what a connection is shown belongs to its organization or to all, and a guest's view is cut."""
+    play = _play(steps)
+    for seat in play.seats:
+        for message in seat.messages:
+            if message["type"] != "event":
+                continue
+            event = message["event"]
+            assert event["organizationId"] in (seat.identity.organization_id, SYSTEM_LOG)
+            assert event == delivery.as_seen(seat.identity, event)
+
+
+@given(PROGRAMS)
+@PLAYED
+def test_nothing_is_kept_for_who_left(steps: list[Step]) -> None:
+    """I7 in part: when everybody has left, no audience, index entry, reader or pending item is left."""
+
+    async def program() -> None:
+        turns = Turns()
+        async with started_node(flusher=turns.flusher()) as node:
+            play = Play(node, turns)
+            await play.run(steps)
+            organizations = list(node.hub._following.organizations.values())
+            for seat in play.seats:
+                if seat.is_open:
+                    node.hub.lost(seat.client.connection)
+            turns.run()
+            assert node.hub.connections == {}
+            for organization in organizations:
+                assert organization.holders == 0
+                assert organization._audiences == {}
+                assert organization._index._found_by == {}
+                assert not organization._readers
+                assert organization._queued == []
+            assert all(not slot for slot in node.hub._wheel._slots)
+
+    clock.run(program())
+
+
+def test_a_direct_source_is_as_good_as_an_engine() -> None:
+    """The hub delivers whatever its sink is given: entries of several commits in one call, of a log nobody follows, of another epoch."""
+
+    async def program() -> None:
+        async with started_node() as node:
+            client = await node.client()
+            client.subscribe(Subscription("document_updates"))
+            engine_top = await node.engine.follow(LogName("org123"))
+            drafts = [delivery.drafted(sample_event("document_update"), f"evt_{n}", "org123") for n in range(3)]
+            entries = [
+                Entry(n + 1, bytes([n] * 5), delivery.NOW_MS, d.event_id, d.keys, d.body) for n, d in enumerate(drafts)
+            ]
+            node.hub.appended(LogName("org123"), engine_top.epoch, entries)
+            node.hub.appended(LogName("elsewhere"), engine_top.epoch, entries)
+            await clock.settle()
+            assert client.event_ids() == ["evt_0", "evt_1", "evt_2"]
+
+    clock.run(program())
