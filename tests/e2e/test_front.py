@@ -24,6 +24,7 @@ from tests.support.server import (
     publish,
     request,
     serving,
+    until,
 )
 from tests.support.wire import client_frame
 
@@ -293,3 +294,19 @@ async def test_a_publisher_that_leaves_halfway_harms_nobody() -> None:
             await peer.send(request("POST", EVENTS, {**JSON, "Content-Length": "1000"}) + b"{")
         assert (await publish(it.port, sample("document_update"))).status == 200
         assert len(await history(it.port)) == 1
+
+
+async def test_an_answer_that_nobody_takes_does_not_stay() -> None:
+    """A peer that asks for much and reads nothing is cut, whether its connection was to be kept or closed."""
+    limits = msgspec.structs.replace(HASTY, body_bytes=8 << 20, keep_alive_timeout_s=1)
+    async with serving(limits=limits) as it:
+        for _ in range(12):
+            event = sample("document_update", changes={"text": "x" * 250_000})
+            assert (await publish(it.port, *[event] * 2)).status == 200
+        for headers in ({}, {"Connection": "close"}):
+            async with await Peer.connect(it.port) as peer:
+                peer.writer.transport.pause_reading()
+                await peer.send(request("GET", f"/api/realtime/history?{IDENTITY}", headers))
+                await until(lambda: bool(it.server._fronts.state.connections))
+                await until(lambda: not it.server._fronts.state.connections)
+                peer.writer.transport.abort()

@@ -272,7 +272,10 @@ class Front(HttpToolsProtocol):
         """Go on with what waited for this answer."""
         was_last = not self.pipeline
         super().on_response_complete()
-        if was_last and not self.transport.is_closing():
+        if self.transport.is_closing():
+            # Closing waits until the answer is taken; not for ever.
+            self._fronts.bodies.add(self)
+        elif was_last:
             if self._farewell is not None:
                 self._say(self._farewell)
             elif self._hand_over is not None:
@@ -382,11 +385,18 @@ class Front(HttpToolsProtocol):
             self.transport.close()
 
     def body_late(self) -> None:
-        """A body is not complete."""
+        """A body has not come in whole, or an answer was not taken whole."""
         if self.cycle.response_complete:
-            self.transport.close()
+            self.transport.abort()
         else:
             self._refuse_body(problem("request_timeout", "the body of the request did not arrive in time"))
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Nothing more is asked; who has not even taken the last answer is cut."""
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+        else:
+            self.transport.close()
 
     def ending_late(self) -> None:
         """The peer does not end after its refusal."""

@@ -52,6 +52,7 @@ async def test_the_members_we_extend_are_there() -> None:
             "on_message_complete",
             "on_response_complete",
             "shutdown",
+            "timeout_keep_alive_handler",
             "_should_upgrade",
             "_unset_keepalive_if_required",
         )
@@ -68,6 +69,7 @@ async def test_the_members_we_extend_are_there() -> None:
         "on_message_complete": [],
         "on_response_complete": [],
         "shutdown": [],
+        "timeout_keep_alive_handler": [],
         "_should_upgrade": [],
         "_unset_keepalive_if_required": [],
     }
