@@ -125,7 +125,7 @@ def _engine(settings: Settings) -> Engine:
 
 def _rooms(settings: Settings, engine: Engine, hub: Hub, now_ms: Callable[[], int]) -> Rooms:
     limits = settings.limits
-    subscriptions = Subscriptions(hub, new_id=new_id)
+    subscriptions = Subscriptions(engine, hub, new_id=new_id)
     return Rooms(
         engine=engine,
         hub=hub,

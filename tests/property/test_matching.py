@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from signtusk_realtime.delivery.audience import Audience
 from signtusk_realtime.delivery.formats import FRAMES
 from signtusk_realtime.delivery.index import Index
+from signtusk_realtime.delivery.place import Place
 from signtusk_realtime.errors import Forbidden
 from signtusk_realtime.events.event import ALL_EVENT_TYPES, guest_body
-from signtusk_realtime.events.log import Draft
+from signtusk_realtime.events.log import ORIGIN_TAG, Draft, Epoch, Position
 from signtusk_realtime.events.matching import FACETS, Clause, clause, index_keys
 from signtusk_realtime.events.subscriptions import SUBSCRIPTION_OF, TYPES_OF, Subscription
 from signtusk_realtime.sessions.entitlement import (
@@ -26,6 +27,8 @@ from signtusk_realtime.sessions.entitlement import (
 from signtusk_realtime.sessions.identity import Identity
 from tests.support import delivery
 from tests.support.samples import ids, published_events
+
+HERE = Place(Position(Epoch("0" * 16), 0, ORIGIN_TAG), Position(Epoch("0" * 16), 0, ORIGIN_TAG))
 
 
 def drafts() -> st.SearchStrategy[Draft]:
@@ -74,7 +77,7 @@ def test_the_index_finds_what_asking_everybody_would(
 ) -> None:
     """`Index.find` gives the audiences of which some clause matches, also after others were taken out; empty, it holds nothing."""
     index = Index()
-    audiences = [Audience(tuple(dict.fromkeys(wish)), FULL, FRAMES) for wish in wishes]
+    audiences = [Audience(tuple(dict.fromkeys(wish)), FULL, FRAMES, HERE) for wish in wishes]
     for audience in audiences:
         index.add(audience)
     for removed in [audience for audience in audiences if data.draw(st.booleans())]:

@@ -157,7 +157,7 @@ class Node:
         self.connect = Connect(
             self.hub, limits=self.limits, heartbeat_interval_ms=30_000, now_ms=lambda: NOW_MS, new_id=self.new_id
         )
-        self.subscriptions = Subscriptions(self.hub, new_id=self.new_id)
+        self.subscriptions = Subscriptions(self.engine, self.hub, new_id=self.new_id)
         self.receive = Receive(self.hub, self.subscriptions, monotonic_s=lambda: self.now_s, now_ms=lambda: NOW_MS)
 
     async def client(self, identity: Identity | None = None, form: str = "frames") -> Client:

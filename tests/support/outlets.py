@@ -31,6 +31,9 @@ class Outlet:
         assert self.closed is None, "nothing is written after the end"
         self.writes.append(list(joined) if isinstance(joined, list) else joined)
 
+    def unsent(self) -> int:
+        return 0
+
     def close(self, code: int, reason: str, /) -> None:
         self.closed = self.closed or (code, reason)
 

@@ -105,7 +105,7 @@ def make_server(
     port: int = 0,
 ) -> RealtimeServer:
     """Put a server together over a hub and an engine that run."""
-    subscriptions = Subscriptions(hub, new_id=new_id)
+    subscriptions = Subscriptions(engine, hub, new_id=new_id)
     return RealtimeServer(
         hub=hub,
         connect=Connect(

@@ -9,17 +9,22 @@ Rule 3: `settle` writes one member's share now; after it, what is told to that m
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from signtusk_realtime.delivery.connection import Connection
 from signtusk_realtime.delivery.formats import Chunk, Format
 from signtusk_realtime.delivery.item import Item
+from signtusk_realtime.delivery.place import Place
 from signtusk_realtime.events.matching import Clause
 from signtusk_realtime.sessions.entitlement import View, sees_whole
 
 AudienceKey = tuple[tuple[Clause, ...], View, str]
 WRITES_PER_LOOK: Final = 32
 """Members written to between two looks at the clock."""
+PIECE_BYTES: Final = 64 << 10
+"""Written to one member at once, but for a single larger event: what an outlet may hold beyond its bound (I3)."""
+SHARE_BYTES: Final = 256 << 10
+"""What one member may get apart from the others at once; beyond it the member is left to the log."""
 
 
 class Share:
@@ -32,25 +37,67 @@ class Share:
         self.own: list[tuple[int, Item]] = []
         """Pairs (place among the pending items, item), in order."""
 
+    def cut(self, taken: int) -> Share:
+        """Keep what concerns the first `taken` pending items; give what concerns the others."""
+        later = Share(max(self.start - taken, 0))
+        later.own = [(at - taken, item) for at, item in self.own if at > taken]
+        self.start = min(self.start, taken)
+        self.own = [(at, item) for at, item in self.own if at <= taken]
+        return later
+
+
+class Unwritten(NamedTuple):
+    """What a member has still to be written; `place` if it then has got elsewhere than the others."""
+
+    member: Connection
+    data: bytes | list[str]
+    place: Place | None
+
+    def write(self) -> None:
+        self.member.write(self.data)
+        if self.place is not None:
+            self.member.place = self.place
+
 
 class Audience:
     """See the module. `clauses`, `view` and `form` are equal for all members; their notifications are spliced in."""
 
-    __slots__ = ("_rest", "_shares", "clauses", "form", "is_queued", "last_offsets", "members", "pending", "view")
+    __slots__ = (
+        "_before",
+        "_flushed",
+        "_rest",
+        "_shares",
+        "clauses",
+        "form",
+        "is_queued",
+        "members",
+        "overfull",
+        "pending",
+        "view",
+    )
 
-    def __init__(self, clauses: tuple[Clause, ...], view: View, form: Format) -> None:
+    def __init__(self, clauses: tuple[Clause, ...], view: View, form: Format, here: Place) -> None:
         self.clauses = clauses
         self.view = view
         self.form = form
         self.members: list[Connection] = []
         self.pending: list[Item] = []
-        self.last_offsets = 0
-        """How far the cursor of the last item flushed went: the sum of both offsets."""
+        self._flushed = here
+        """The place of the last item that was flushed, or is being flushed."""
+        self._before = here
+        """The same before the flush that is under way."""
+        self.overfull: list[tuple[Connection, Place]] = []
+        """Members whose share was too much for one write, and how far each had got: whoever flushes takes them out."""
         self._shares: dict[Connection, Share] | None = None
-        self._rest: list[tuple[Connection, bytes | list[str]]] | None = None
+        self._rest: list[Unwritten] | None = None
         """What a flush that ran out of time has still to write, last first."""
         self.is_queued = False
         """Whether its organization knows that there is something to flush."""
+
+    @property
+    def told(self) -> int:
+        """How far the cursors went that all members saw, as the sum of both offsets; those who wait for a flush excepted."""
+        return self._flushed.offsets if self._rest is None else self._before.offsets
 
     def offer(self, item: Item) -> bool:
         """Take an event that a clause matches; say whether it is new here (several keys may find one audience)."""
@@ -63,9 +110,10 @@ class Audience:
         """Take an event that is for this member alone, at its place among the others."""
         self._share(member).own.append((len(self.pending), item))
 
-    def join(self, member: Connection) -> None:
-        """Let a connection in. It gets nothing of what is already pending."""
+    def join(self, member: Connection, here: Place) -> None:
+        """Let a connection in that has got as far as `here`, the live place. It gets nothing of what is already pending."""
         member.audience = self
+        member.place = here
         member.seat = len(self.members)
         self.members.append(member)
         if self.pending:
@@ -86,23 +134,46 @@ class Audience:
         if self._shares is not None:
             self._shares.pop(member, None)
         if self._rest is not None:
-            self._rest = [pair for pair in self._rest if pair[0] is not member]
+            self._rest = [unwritten for unwritten in self._rest if unwritten.member is not member]
+
+    def owes(self, member: Connection) -> bool:
+        """Say whether anything is still to be written to a member."""
+        if self._rest is not None and any(unwritten.member is member for unwritten in self._rest):
+            return True
+        share = self._shares.get(member) if self._shares is not None else None
+        if share is None:
+            return bool(self.pending)
+        return bool(share.own) or share.start < len(self.pending)
+
+    def handed(self, member: Connection) -> Place:
+        """Give how far a member has got that is owed something."""
+        flushed = self._flushed
+        if self._rest is not None and any(unwritten.member is member for unwritten in self._rest):
+            flushed = self._before
+        own = member.place
+        return own if own is not None and own.offsets > flushed.offsets else flushed
+
+    def is_too_much(self, member: Connection) -> bool:
+        """Say whether what a member is owed is more than one write should hold."""
+        share = self._share(member)
+        return sum(len(item.entry.body) for item in self._items(self.pending, share)) > SHARE_BYTES
 
     def settle(self, member: Connection) -> None:
         """Write one member's share of everything pending now."""
         if self._rest is not None:
-            for place, (waiting, data) in enumerate(self._rest):
-                if waiting is member:
+            for place, unwritten in enumerate(self._rest):
+                if unwritten.member is member:
                     del self._rest[place]
-                    member.write(data)
+                    unwritten.write()
                     break
         if self.pending or (self._shares is not None and member in self._shares):
             share = self._share(member)
-            chunks = self._chunks(member, self.pending, share)
+            items = self._items(self.pending, share)
             share.start = len(self.pending)
             share.own = []
-            if chunks:
-                member.write(self.form.join(chunks))
+            if items:
+                member.write(self.form.join(self._chunks(items)))
+                member.place = items[-1].place
 
     def flush(self, clock: Callable[[], float], deadline: float) -> bool:
         """Write what is pending to all members; say whether all was written before `deadline` (by `clock`, seconds).
@@ -113,16 +184,34 @@ class Audience:
             return False
         if not self.pending and not self._shares:
             return True
-        shares, self._shares = self._shares, None
-        pending, self.pending = self.pending, []
+        pending, chunks, shares = self._take_piece()
         data: bytes | list[str] | None = None
+        self._before = self._flushed
         if pending:
-            data = self.form.join([item.chunk(self.form, self._whole(item)) for item in pending])
-            self.last_offsets = pending[-1].offsets
+            data = self.form.join(chunks)
+            self._flushed = pending[-1].place
         if shares is None and data is not None:
-            return self._write_all(data, clock, deadline)
+            return self._write_all(data, clock, deadline) and not self.pending
         self._rest = self._shared_out(pending, data, shares or {})
-        return self._flush_rest(clock, deadline)
+        return self._flush_rest(clock, deadline) and not self.pending and not self._shares
+
+    def _take_piece(self) -> tuple[list[Item], list[Chunk], dict[Connection, Share] | None]:
+        """Take from what is pending, and from the shares of it, what fits one write."""
+        pending, shares = self.pending, self._shares
+        chunks: list[Chunk] = []
+        size = 0
+        for item in pending:
+            chunk = item.chunk(self.form, self._whole(item))
+            size += len(chunk)
+            if chunks and size > PIECE_BYTES:
+                break
+            chunks.append(chunk)
+        taken = len(chunks)
+        self.pending = pending[taken:]
+        self._shares = None
+        if self.pending and shares is not None:
+            self._shares = {member: share.cut(taken) for member, share in shares.items()}
+        return pending[:taken] if self.pending else pending, chunks, shares
 
     def _write_all(self, data: bytes | list[str], clock: Callable[[], float], deadline: float) -> bool:
         # The hot loop: nothing per connection but the write. Outlets do not call back (outlet.py), so members cannot change under it.
@@ -131,7 +220,7 @@ class Audience:
             for member in members[start : start + WRITES_PER_LOOK]:
                 member.write(data)
             if clock() >= deadline and start + WRITES_PER_LOOK < len(members):
-                self._rest = [(member, data) for member in reversed(members[start + WRITES_PER_LOOK :])]
+                self._rest = [Unwritten(member, data, None) for member in reversed(members[start + WRITES_PER_LOOK :])]
                 return False
         return True
 
@@ -139,8 +228,8 @@ class Audience:
         rest = self._rest
         assert rest is not None
         while rest:
-            for member, data in reversed(rest[-WRITES_PER_LOOK:]):
-                member.write(data)
+            for unwritten in reversed(rest[-WRITES_PER_LOOK:]):
+                unwritten.write()
             del rest[-WRITES_PER_LOOK:]
             if clock() >= deadline and rest:
                 return False
@@ -149,21 +238,26 @@ class Audience:
 
     def _shared_out(
         self, pending: list[Item], data: bytes | list[str] | None, shares: dict[Connection, Share]
-    ) -> list[tuple[Connection, bytes | list[str]]]:
-        rest: list[tuple[Connection, bytes | list[str]]] = []
+    ) -> list[Unwritten]:
+        rest: list[Unwritten] = []
         # Nothing shared is pending: only those with items of their own are looked at.
         for member in reversed(self.members) if data is not None else shares:
             share = shares.get(member)
             if share is None:
                 assert data is not None
-                rest.append((member, data))
+                rest.append(Unwritten(member, data, None))
                 continue
-            chunks = self._chunks(member, pending, share)
-            if chunks:
-                rest.append((member, self.form.join(chunks)))
+            items = self._items(pending, share)
+            if sum(len(item.entry.body) for item in items) > SHARE_BYTES + PIECE_BYTES:
+                before = self._before
+                own = member.place
+                place = own if own is not None and own.offsets > before.offsets else before
+                self.overfull.append((member, place))
+            elif items:
+                rest.append(Unwritten(member, self.form.join(self._chunks(items)), items[-1].place))
         return rest
 
-    def _chunks(self, member: Connection, pending: list[Item], share: Share) -> list[Chunk]:
+    def _items(self, pending: list[Item], share: Share) -> list[Item]:
         items: list[Item] = []
         place = share.start
         for at, own in share.own:
@@ -171,8 +265,9 @@ class Audience:
             items.append(own)
             place = at
         items += pending[place:]
-        if items:
-            member.told = items[-1].offsets
+        return items
+
+    def _chunks(self, items: list[Item]) -> list[Chunk]:
         return [item.chunk(self.form, self._whole(item)) for item in items]
 
     def _share(self, member: Connection) -> Share:

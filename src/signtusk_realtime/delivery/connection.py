@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from signtusk_realtime.delivery.formats import Format
 from signtusk_realtime.delivery.outlet import Outlet
+from signtusk_realtime.delivery.place import Place
 from signtusk_realtime.sessions.session import Session
 
 if TYPE_CHECKING:
@@ -32,9 +33,14 @@ class Connection:
         "connection_id",
         "form",
         "heard_at",
+        "inbox",
+        "is_behind",
+        "is_catching_up",
         "is_open",
+        "is_paused",
         "organization",
         "outlet",
+        "place",
         "seat",
         "session",
         "slot",
@@ -69,3 +75,13 @@ class Connection:
         self.told = 0
         """How far the last cursor of its own went: the sum of both offsets; UNTOLD if it is owed one."""
         self.is_open = True
+        self.place: Place | None = None
+        """While behind: how far it has got. While live: a place it has passed (what it was handed since is known to its audience)."""
+        self.is_behind = False
+        """Whether it gets its events from the log and not from its audience."""
+        self.is_catching_up = False
+        """Whether somebody is about to read on for it."""
+        self.is_paused = False
+        """Whether its outlet is full."""
+        self.inbox: list[bytes] | None = None
+        """Messages that wait for an earlier one to take effect; None as a rule."""

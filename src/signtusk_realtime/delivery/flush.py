@@ -52,7 +52,8 @@ class Flusher:
         deadline = clock() + SLICE_S
         waiting = self._waiting
         try:
-            while waiting:
+            # Each once a turn: what a write said about its outlet is heard between two turns.
+            for _ in range(len(waiting)):
                 flushable = waiting.popleft()
                 flushable.is_awake = False
                 if not flushable.flush(clock, deadline) and not flushable.is_awake:

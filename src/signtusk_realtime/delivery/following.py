@@ -12,7 +12,9 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
+from signtusk_realtime.delivery.connection import Connection
 from signtusk_realtime.delivery.organization import Organization
+from signtusk_realtime.delivery.place import Place
 from signtusk_realtime.engines.engine import Engine
 from signtusk_realtime.errors import RealtimeError, Unavailable
 from signtusk_realtime.events.log import LogName, Position
@@ -22,13 +24,24 @@ log = logging.getLogger(__name__)
 
 
 class Following:
-    """See the module. `system` gives the node's position in the system log; `forgotten` learns of organizations let go."""
+    """See the module. `system` gives the node's position in the system log; `forgotten` learns of organizations let go.
 
-    def __init__(self, engine: Engine, system: Callable[[], Position], forgotten: Callable[[str], None]) -> None:
+    `overfull` is what organizations tell of connections that were owed too much for one write.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        system: Callable[[], Position],
+        forgotten: Callable[[str], None],
+        overfull: Callable[[Connection, Place], None],
+    ) -> None:
         self.organizations: dict[str, Organization] = {}
         self._engine = engine
         self._system = system
         self._forgotten = forgotten
+        self._overfull = overfull
         self._unfollowed: set[str] = set()
         """Organizations whose log is not followed yet, though entries may come already."""
         self._idle: dict[str, float] = {}
@@ -42,7 +55,9 @@ class Following:
         self._check_open()
         organization = self.organizations.get(organization_id)
         if organization is None:
-            organization = self.organizations[organization_id] = Organization(organization_id, self._system())
+            organization = self.organizations[organization_id] = Organization(
+                organization_id, self._system(), self._overfull
+            )
             self._unfollowed.add(organization_id)
         organization.holders += 1
         if organization_id in self._unfollowed:

@@ -3,7 +3,7 @@
 Owns: connections of this node, live delivery, heartbeats.   Not: sockets (server), who may do what (sessions), commits (operations).
 Rule 1: runs on one loop, synchronously; only `start`, `enter` and `close` wait.
 Rule 2 (I0): what is written with a cursor is written after everything the cursor covers.
-Rule 3: a connection that cannot take what it is given is cut (4430); it never holds more than its outlet's bound (I3).
+Rule 3: a connection that cannot take what it is given is left to the log until it can (catch_up.py), so that nothing unbounded waits for it (I3).
 """
 
 from __future__ import annotations
@@ -13,20 +13,23 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 
 from signtusk_realtime.delivery.announcer import Announcer
+from signtusk_realtime.delivery.catch_up import CatchUp
 from signtusk_realtime.delivery.connection import UNTOLD, Connection
 from signtusk_realtime.delivery.flush import Flusher
 from signtusk_realtime.delivery.following import Following
 from signtusk_realtime.delivery.formats import Format
 from signtusk_realtime.delivery.organization import Organization
 from signtusk_realtime.delivery.outlet import Outlet
+from signtusk_realtime.delivery.place import Place
+from signtusk_realtime.delivery.progress import Progress
 from signtusk_realtime.delivery.tail import Tails
 from signtusk_realtime.delivery.wheel import Wheel
 from signtusk_realtime.engines.engine import Engine
 from signtusk_realtime.events.log import CONTROL_LOG, SYSTEM_LOG, EngineHealth, Entry, Epoch, LogName, Position
 from signtusk_realtime.protocol import codes
 from signtusk_realtime.protocol.codes import CloseCode
-from signtusk_realtime.protocol.messages import Answer, Subscribed, encode
-from signtusk_realtime.sessions.entitlement import Selection
+from signtusk_realtime.protocol.cursor import Cursor
+from signtusk_realtime.protocol.messages import Answer, RecoveryFailure, Resync, Subscribed, encode
 from signtusk_realtime.sessions.session import Session
 
 log = logging.getLogger(__name__)
@@ -36,6 +39,7 @@ class Hub:
     """See the module. The sink of one engine.
 
     `heartbeat_interval_s`, `pong_timeout_s`: how often peers are pinged, and how long after that they may be silent.
+    `connection_timeout_s`: how long a peer may take none of what waits for it.
     `closed`: called once for each connection that ended, with the close code (None: the peer left).
     `controlled`, `health_changed`: what is done with entries of the control log and with the engine's health.
     `flusher`: when pending items are written; by default at the end of each turn of the loop.
@@ -47,6 +51,7 @@ class Hub:
         *,
         heartbeat_interval_s: float = 30.0,
         pong_timeout_s: float = 10.0,
+        connection_timeout_s: float = 300.0,
         tail_bytes: int = 64 << 20,
         closed: Callable[[Connection, CloseCode | None], None] = lambda connection, code: None,
         controlled: Callable[[Epoch, Sequence[Entry]], None] = lambda epoch, entries: None,
@@ -64,7 +69,11 @@ class Hub:
             interval_s=heartbeat_interval_s, grace_s=pong_timeout_s, beat=self._beat, silent=self._silent
         )
         self._system: Position | None = None
-        self._following = Following(engine, lambda: self.system, self._tails.forget)
+        self._following = Following(
+            engine, system=lambda: self.system, forgotten=self._tails.forget, overfull=self._fall_behind
+        )
+        self._catch_up = CatchUp(engine, self._tails, joined=self._join, lost_track=self.resync)
+        self._progress = Progress(connection_timeout_s, self._stalled)
         self._given_flusher = flusher
         self._flusher: Flusher
         self._announcer: Announcer
@@ -89,6 +98,8 @@ class Hub:
         for connection in list(self.connections.values()):
             self.end(connection, code)
         self._wheel.stop()
+        self._progress.stop()
+        await self._catch_up.close()
         await self._following.close()
 
     @property
@@ -105,6 +116,7 @@ class Hub:
             for entry in entries:
                 self._system = Position(epoch, entry.offset, entry.tag)
                 self._announcer.announce(entry, self._system, list(self._following.organizations.values()))
+                self._tails.append(log, epoch, entry)
             self._flusher.wake(self._announcer)
             return
         if log == CONTROL_LOG:
@@ -121,24 +133,30 @@ class Hub:
             self._flusher.wake(organization)
 
     def diverged(self, log: LogName, common: Position) -> None:
-        """Cut every connection that was shown more than is true: completeness can no longer be proven."""
+        """Tell every connection that was shown more than is true: completeness can no longer be proven."""
+        self._tails.forget(log)
         if log == SYSTEM_LOG:
             self._announcer.clear()
-            for organization in self._following.organizations.values():
-                self._cut_beyond(organization, organization.system, common)
-                organization.system = common
             self._system = common
+            for organization in self._following.organizations.values():
+                shown, organization.system = organization.system, common
+                self._void(organization, shown, common)
             return
-        self._tails.forget(log)
         followed = self._following.organizations.get(log)
         if followed is not None and followed.position is not None:
-            self._cut_beyond(followed, followed.position, common)
-            followed.position = common
+            shown, followed.position = followed.position, common
+            self._void(followed, shown, common)
 
-    def _cut_beyond(self, organization: Organization, shown: Position, common: Position) -> None:
-        if shown != common:
-            for connection in self.connections_of(organization.organization_id):
-                self.end(connection, codes.CLOSE_OVERLOADED)
+    def _void(self, organization: Organization, shown: Position, common: Position) -> None:
+        if shown == common:
+            return
+        concerned = [c for c in self.connections_of(organization.organization_id) if c.session.has_subscribed]
+        # Ordering: all leave before the first joins again, so that what is pending goes with the audiences.
+        for connection in concerned:
+            organization.drop(connection)
+            connection.is_behind = False
+        for connection in concerned:
+            self.resync(connection, "diverged")
 
     def signalled(self, log: LogName, body: bytes) -> None:
         """Ephemeral messages have no audience yet."""
@@ -182,22 +200,82 @@ class Hub:
         """Tell one connection something that carries no cursor."""
         connection.write(connection.form.join([connection.form.message(encode(answer))]))
 
-    def cursor_of(self, connection: Connection) -> str:
-        """Write what is pending for a connection and give the cursor that covers it; the next thing told to it may carry that."""
-        organization = connection.organization
-        if connection.audience is not None:
-            connection.audience.settle(connection)
-        connection.told = organization.offsets
-        return organization.cursor()
+    def place_of(self, connection: Connection) -> Place:
+        """Give how far a connection has got."""
+        if connection.is_behind:
+            assert connection.place is not None, "who is behind has a place"
+            return connection.place
+        return connection.organization.handed(connection)
 
-    def select(self, connection: Connection, selection: Selection) -> None:
-        """Change what a connection gets from now on, after writing what it has still to get. `cursor_of` tells from where that holds."""
+    def cursor_of(self, connection: Connection) -> str:
+        """Give the cursor that covers what a connection was handed; the next thing told to it may carry that."""
+        place = self.place_of(connection)
+        connection.told = place.offsets
+        return connection.organization.cursor_at(place)
+
+    def select(self, connection: Connection) -> None:
+        """Let what a connection gets follow its session's selection, after what it has still to get by its old one.
+
+        `cursor_of` tells from where that holds: one that is behind, or owed too much to be written at once, reads on from its own place.
+        """
         organization = connection.organization
-        if selection.clauses or selection.notifications_of is not None:
+        if connection.is_behind:
+            return
+        audience = connection.audience
+        if audience is not None and audience.owes(connection) and audience.is_too_much(connection):
+            place = organization.handed(connection)
+            organization.drop(connection)
+            self._fall_behind(connection, place)
+            return
+        self._join(connection)
+
+    def find_place(self, organization: Organization, cursor: Cursor) -> Place | RecoveryFailure | None:
+        """Give the place that a cursor names, or why it cannot be continued, if memory tells; None if the engine must be asked."""
+        if cursor.organization is None or cursor.system is None:
+            return None
+        for name, position, live in (
+            (organization.organization_id, cursor.organization, organization.live),
+            (SYSTEM_LOG, cursor.system, organization.system),
+        ):
+            if position == live:
+                continue
+            if position.epoch != live.epoch:
+                return "epoch"
+            tail = self._tails.of(name)
+            entry = tail.at(position.offset) if tail is not None and tail.epoch == position.epoch else None
+            if entry is None:
+                return None
+            if entry.tag != position.tag:
+                return "epoch"
+        return Place(cursor.organization, cursor.system)
+
+    def resume(self, connection: Connection, place: Place) -> None:
+        """Let a connection get what follows `place` and then live events, by its session's selection."""
+        connection.told = place.offsets
+        connection.organization.drop(connection)
+        self._fall_behind(connection, place)
+
+    def resync(self, connection: Connection, reason: str) -> None:
+        """Tell a connection to reload its state, and let it go on from the live place."""
+        self._join(connection)
+        answer = Resync(reason=reason, cursor=self.cursor_of(connection))
+        connection.write(connection.form.join([connection.form.message(encode(answer), answer.cursor)]))
+
+    def _join(self, connection: Connection) -> None:
+        organization, selection = connection.organization, connection.session.selection
+        if connection.is_paused:
+            organization.drop(connection)
+            self._fall_behind(connection, organization.here)
+        elif selection.clauses or selection.notifications_of is not None:
             organization.select(connection, selection)
         else:
             organization.leave(connection)
         connection.told = UNTOLD
+
+    def _fall_behind(self, connection: Connection, place: Place) -> None:
+        connection.place = place
+        connection.is_behind = True
+        self._catch_up.begin(connection)
 
     def subscribed(self, connection: Connection, answer: Subscribed) -> None:
         """Tell a connection that `select` was done, before any event by it."""
@@ -217,9 +295,26 @@ class Hub:
             self._forget(connection)
             self._closed(connection, None)
 
-    def overflowed(self, connection: Connection) -> None:
-        """Note that a connection's outlet holds more than its bound. Why not resume it from the log: catch-up is not built yet."""
-        self.end(connection, codes.CLOSE_OVERLOADED)
+    def paused(self, connection: Connection) -> None:
+        """Note that a connection's outlet is full: until it has drained, its events stay in the log."""
+        if not connection.is_open or connection.is_paused:
+            return
+        connection.is_paused = True
+        self._progress.watch(connection)
+        if connection.audience is not None:
+            place = connection.organization.handed(connection)
+            connection.organization.drop(connection)
+            self._fall_behind(connection, place)
+
+    def drained(self, connection: Connection) -> None:
+        """Note that a connection's outlet has room again."""
+        connection.is_paused = False
+        if connection.is_open:
+            self._catch_up.begin(connection)
+
+    def _stalled(self, connection: Connection) -> None:
+        log.info("connection stalled", extra={"connection": connection.connection_id})
+        self.end(connection, codes.CLOSE_HEARTBEAT_TIMEOUT)
 
     def connections_of(self, organization_id: str) -> Iterator[Connection]:
         """Give the open connections of an organization."""
@@ -229,24 +324,29 @@ class Hub:
         connection.is_open = False
         del self.connections[connection.connection_id]
         self._wheel.remove(connection)
+        self._progress.forget(connection)
         connection.organization.drop(connection)
         self._following.release(connection.organization)
 
     # ---- heartbeats
 
     def _beat(self, connection: Connection) -> None:
+        if connection.outlet.unsent():
+            # Alive is who takes what waits for him; a ping would wait behind it.
+            self._progress.watch(connection)
+            return
         cursor: str | None = None
         if connection.session.has_subscribed:
             told = connection.told
             if told != UNTOLD and connection.audience is not None:
-                told = max(told, connection.audience.last_offsets)
-            if connection.organization.offsets > told:
+                told = max(told, connection.audience.told)
+            if self.place_of(connection).offsets > told:
                 cursor = self.cursor_of(connection)
         chunk = connection.form.heartbeat(cursor)
         if chunk is not None:
             connection.write(connection.form.join([chunk]))
 
     def _silent(self, connection: Connection) -> None:
-        if connection.form.answers_heartbeats:
+        if connection.form.answers_heartbeats and not connection.outlet.unsent():
             log.info("connection silent", extra={"connection": connection.connection_id})
             self.end(connection, codes.CLOSE_HEARTBEAT_TIMEOUT)

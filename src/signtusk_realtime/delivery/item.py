@@ -7,6 +7,7 @@ Rule: a cursor names the organization's position and the system position as they
 from __future__ import annotations
 
 from signtusk_realtime.delivery.formats import Chunk, Format
+from signtusk_realtime.delivery.place import Place
 from signtusk_realtime.events.event import guest_body
 from signtusk_realtime.events.log import Entry
 
@@ -14,14 +15,14 @@ from signtusk_realtime.events.log import Entry
 class Item:
     """An entry with its place in both logs. Lives until the last audience that wants it is flushed."""
 
-    __slots__ = ("_chunks", "cursor", "entry", "offsets")
+    __slots__ = ("_chunks", "cursor", "entry", "place")
 
-    def __init__(self, entry: Entry, cursor: str, offsets: int) -> None:
+    def __init__(self, entry: Entry, cursor: str, place: Place) -> None:
         self.entry = entry
         self.cursor = cursor
         """The same for every live connection of the organization."""
-        self.offsets = offsets
-        """How far the cursor goes: the sum of both offsets, which never falls along the items of an organization."""
+        self.place = place
+        """What the cursor says."""
         self._chunks: dict[tuple[str, bool], Chunk] = {}
 
     def chunk(self, form: Format, whole: bool) -> Chunk:

@@ -13,6 +13,7 @@ from signtusk_realtime.delivery.audience import Audience, AudienceKey
 from signtusk_realtime.delivery.connection import Connection
 from signtusk_realtime.delivery.index import Index
 from signtusk_realtime.delivery.item import Item
+from signtusk_realtime.delivery.place import Place
 from signtusk_realtime.events.log import Entry, Position
 from signtusk_realtime.protocol.cursor import CursorWriter, encode
 from signtusk_realtime.sessions.entitlement import Selection
@@ -23,7 +24,9 @@ class Organization:
 
     __slots__ = (
         "_audiences",
+        "_here",
         "_index",
+        "_overfull",
         "_queued",
         "_readers",
         "_writer",
@@ -34,7 +37,7 @@ class Organization:
         "system",
     )
 
-    def __init__(self, organization_id: str, system: Position) -> None:
+    def __init__(self, organization_id: str, system: Position, overfull: Callable[[Connection, Place], None]) -> None:
         self.organization_id = organization_id
         self.position: Position | None = None
         self.system = system
@@ -43,6 +46,9 @@ class Organization:
         """Connections, and connections about to be."""
         self.is_awake = False
         """Whether the flusher knows of it."""
+        self._overfull = overfull
+        """Told of connections whose share was too much for one write, after they were taken out."""
+        self._here: Place | None = None
         self._audiences: dict[AudienceKey, Audience] = {}
         self._index = Index()
         self._readers: dict[str, list[Connection]] | None = None
@@ -57,13 +63,23 @@ class Organization:
         return self.position
 
     @property
-    def offsets(self) -> int:
-        """How far the live cursor goes: the sum of both offsets."""
-        return self.live.offset + self.system.offset
+    def here(self) -> Place:
+        """The live place: that of every live connection that has been written everything pending."""
+        here = self._here
+        if here is None or here.organization is not self.position or here.system is not self.system:
+            here = self._here = Place(self.live, self.system)
+        return here
 
-    def cursor(self) -> str:
-        """The cursor of every live connection that has been written everything pending."""
-        return encode(self.organization_id, self.live, self.system)
+    def cursor_at(self, place: Place) -> str:
+        """Write a place as a cursor of this organization."""
+        return encode(self.organization_id, place.organization, place.system)
+
+    def handed(self, connection: Connection) -> Place:
+        """Give how far a live connection has got."""
+        audience = connection.audience
+        if audience is None or not audience.owes(connection):
+            return self.here
+        return audience.handed(connection)
 
     def begin(self, top: Position) -> None:
         """Take what `follow` answered; entries that came in meanwhile have moved the position on already."""
@@ -100,7 +116,7 @@ class Organization:
             self._writer = CursorWriter(self.organization_id, self.system)
         if self._writer.system is not self.system:
             self._writer.move_system(self.system)
-        return Item(entry, self._writer.text(self.position), self.offsets)
+        return Item(entry, self._writer.text(self.position), self.here)
 
     def _queue(self, audience: Audience) -> None:
         if not audience.is_queued:
@@ -117,9 +133,9 @@ class Organization:
         key = (selection.clauses, selection.view, connection.form.name)
         audience = self._audiences.get(key)
         if audience is None:
-            audience = self._audiences[key] = Audience(selection.clauses, selection.view, connection.form)
+            audience = self._audiences[key] = Audience(selection.clauses, selection.view, connection.form, self.here)
             self._index.add(audience)
-        audience.join(connection)
+        audience.join(connection, self.here)
         if selection.notifications_of is not None:
             if self._readers is None:
                 self._readers = {}
@@ -150,7 +166,13 @@ class Organization:
         """Write what is pending; say whether all was written before `deadline`."""
         queued = self._queued
         for place, audience in enumerate(queued):
-            if (place and clock() >= deadline) or not audience.flush(clock, deadline):
+            is_done = (not place or clock() < deadline) and audience.flush(clock, deadline)
+            if audience.overfull:
+                overfull, audience.overfull = audience.overfull, []
+                for connection, got in overfull:
+                    self.drop(connection)
+                    self._overfull(connection, got)
+            if not is_done:
                 self._queued = queued[place:]
                 return False
             audience.is_queued = False

@@ -2,7 +2,8 @@
 
 Owns: what every kind of socket must look like from inside.   Not: the sockets (server, service), what is written (formats.py).
 Rule 1: `write` never blocks, never raises for a peer that is gone, and never calls back into delivery before it returns.
-Rule 2: the outlet bounds what waits unsent. When it holds more than its bound it says so by `Hub.overflowed(connection)`, once, later.
+Rule 2: an outlet that holds more than its bound says so by `Hub.paused(connection)`, and when it has drained by `Hub.drained(connection)`;
+both from a later turn of the loop. Between the two delivery writes it nothing but answers.
 Why a port and not a transport: native sockets, ASGI `send`, and objects that an application hands in all end here.
 """
 
@@ -16,6 +17,9 @@ class Outlet(Protocol):
 
     def write(self, joined: bytes | list[str], /) -> None:
         """Hand over what was joined, in order, after all that was handed over before."""
+
+    def unsent(self) -> int:
+        """Give how many bytes wait for the peer: a change between two looks is progress."""
 
     def close(self, code: int, reason: str, /) -> None:
         """End the peer after what was written: a close frame, or the end of the stream. Idempotent."""

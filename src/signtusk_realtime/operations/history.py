@@ -8,14 +8,16 @@ Rule 2: the cursor of a page covers exactly what the page's reader has read; one
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Literal, NamedTuple
+from typing import Final
 
 from msgspec import Raw, Struct
 
+from signtusk_realtime.delivery.place import Place
+from signtusk_realtime.delivery.recovery import EARLIEST, locate, top_of
 from signtusk_realtime.engines.engine import Engine
 from signtusk_realtime.errors import CursorExpired, Forbidden
 from signtusk_realtime.events.event import guest_body
-from signtusk_realtime.events.log import SYSTEM_LOG, Entry, LogName, Page, Position
+from signtusk_realtime.events.log import SYSTEM_LOG, Entry, LogName, Position
 from signtusk_realtime.events.subscriptions import Subscription
 from signtusk_realtime.protocol import cursor as cursors
 from signtusk_realtime.sessions.entitlement import Selection, compile_selection, default_subscriptions, sees_whole
@@ -24,8 +26,6 @@ from signtusk_realtime.sessions.identity import Identity
 READ_BYTES: Final = 8 << 20
 """At most this much log is read by one call."""
 PAGE_BYTES: Final = 256 << 10
-EARLIEST: Final = "earliest"
-LATEST: Final = "latest"
 
 
 class HistoryEvent(Struct, rename="camel", frozen=True):
@@ -41,11 +41,6 @@ class HistoryPage(Struct, rename="camel", frozen=True):
     events: list[HistoryEvent]
     cursor: str
     more: bool
-
-
-class _Start(NamedTuple):
-    organization: Position
-    system: Position
 
 
 class History:
@@ -67,7 +62,7 @@ class History:
             raise Forbidden("a service reads nothing")
         selection = compile_selection(subscriptions or _everything(identity), identity)
         organization_id = identity.organization_id
-        start = await self._start(organization_id, after)
+        start = await self._start(organization_id, EARLIEST if after is None else after)
         reader = _Reader(self._engine, selection, limit, self._read_bytes)
         system = await reader.read(
             SYSTEM_LOG, start.system, lambda p: cursors.encode(organization_id, start.organization, p)
@@ -77,47 +72,12 @@ class History:
         )
         return HistoryPage(reader.events, cursors.encode(organization_id, organization, system), reader.is_stopped)
 
-    async def _start(self, organization_id: str, after: str | None) -> _Start:
-        system = await self._engine.read(SYSTEM_LOG, 0, 1)
-        organization = await self._engine.read(LogName(organization_id), 0, 1)
-        top = _Start(organization.top.position, system.top.position)
-        if after is None or after == EARLIEST:
-            return _Start(organization.top.floor, system.top.floor)
-        if after == LATEST:
-            return top
-        cursor = cursors.decode(organization_id, after)
-        if cursor is None:
-            raise CursorExpired("unknown", cursors.encode(organization_id, *top))
-        found: list[Position] = []
-        for log, place, page in (
-            (LogName(organization_id), cursor.organization, organization),
-            (SYSTEM_LOG, cursor.system, system),
-        ):
-            if place is None:
-                found.append(page.top.floor)
-                continue
-            failure = await why_not(self._engine, log, place, page)
-            if failure is not None:
-                raise CursorExpired(failure, cursors.encode(organization_id, *top))
-            found.append(place)
-        return _Start(found[0], found[1])
-
-
-async def why_not(engine: Engine, log: LogName, place: Position, page: Page) -> Literal["expired", "epoch"] | None:
-    """Say why reading cannot go on after `place`, or None if it can. `page` is any fresh page of the log."""
-    top = page.top
-    if place.epoch != top.epoch or place.offset > top.offset:
-        return "epoch"
-    if place.offset < top.floor_offset:
-        return "expired"
-    if place.offset == top.floor_offset:
-        return None if place.tag == top.floor_tag else "epoch"
-    if place.offset == top.offset:
-        return None if place.tag == top.tag else "epoch"
-    here = await engine.read(log, place.offset - 1, 1)
-    if not here.entries or here.entries[0].offset != place.offset:
-        return "expired"
-    return None if here.entries[0].tag == place.tag else "epoch"
+    async def _start(self, organization_id: str, after: str) -> Place:
+        place = await locate(self._engine, organization_id, after)
+        if isinstance(place, str):
+            top = await top_of(self._engine, organization_id)
+            raise CursorExpired(place, cursors.encode(organization_id, *top))
+        return place
 
 
 def _everything(identity: Identity) -> tuple[Subscription, ...]:

@@ -1,13 +1,15 @@
 """What a client's message leads to.
 
 Owns: from text to the operation it asks for, and the error answer.   Not: framing (server), the operations themselves.
-Rule 1: messages of one connection take effect in their order.   Rule 2: a refused request is answered, and the connection lives on, unless
+Rule 1: messages of one connection take effect in their order; those behind one that must wait for the log wait with it, bounded.   Rule 2: a refused request is answered, and the connection lives on, unless
 it is malformed too often (4509).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
 from typing import assert_never
 
 from msgspec import UNSET, UnsetType
@@ -21,6 +23,10 @@ from signtusk_realtime.protocol import codes, json
 from signtusk_realtime.protocol.messages import ErrorMessage, Ping, Pong, Subscribe, Unsubscribe, request_id_of
 from signtusk_realtime.sessions.session import is_malformed
 
+INBOX_BYTES = 256 << 10
+"""What may wait behind a message that waits for the log; a client that sends more without an answer is cut."""
+log = logging.getLogger(__name__)
+
 
 class Receive:
     """See the module. `monotonic_s` and `now_ms` are the two clocks."""
@@ -32,16 +38,34 @@ class Receive:
         self._subscriptions = subscriptions
         self._monotonic_s = monotonic_s
         self._now_ms = now_ms
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def __call__(self, connection: Connection, text: bytes) -> None:
         """Do what one message asks for, or answer why not."""
+        if connection.inbox is None:
+            self._take(connection, text)
+        elif sum(map(len, connection.inbox)) + len(text) > INBOX_BYTES:
+            self._hub.end(connection, codes.CLOSE_OVERLOADED)
+        else:
+            connection.inbox.append(text)
+
+    async def close(self) -> None:
+        """Let go of what still waits for the log; every connection has been closed."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _take(self, connection: Connection, text: bytes) -> None:
         if not connection.is_open:
             return
         try:
             message = connection.session.read(text)
             match message:
                 case Subscribe():
-                    self._subscriptions.subscribe(connection, message)
+                    _, answer = self._subscriptions.subscribe(connection, message)
+                    if answer is not None:
+                        self._wait_for(connection, answer)
                 case Unsubscribe():
                     self._subscriptions.unsubscribe(connection, message)
                 case Ping():
@@ -50,6 +74,23 @@ class Receive:
                     assert_never(message)
         except RealtimeError as error:
             self._refuse(connection, error, request_id_of(text))
+
+    def _wait_for(self, connection: Connection, answer: Coroutine[None, None, None]) -> None:
+        connection.inbox = []
+        task = asyncio.get_running_loop().create_task(self._after(connection, answer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _after(self, connection: Connection, answer: Coroutine[None, None, None]) -> None:
+        try:
+            await answer
+        except Exception:
+            log.exception("answering failed", extra={"connection": connection.connection_id})
+            self._hub.end(connection, codes.CLOSE_INTERNAL)
+        waiting, connection.inbox = connection.inbox or [], None
+        # Ordering: one of these may have to wait for the log itself; the rest then goes behind it.
+        for text in waiting:
+            self(connection, text)
 
     def _pong(self, connection: Connection, ping: Ping) -> None:
         has_subscribed = connection.session.has_subscribed

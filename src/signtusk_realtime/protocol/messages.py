@@ -108,6 +108,13 @@ class CursorMessage(Answer, frozen=True, kw_only=True, tag="cursor"):
     cursor: str
 
 
+class Resync(Answer, frozen=True, kw_only=True, tag="resync"):
+    """Completeness can no longer be proven: the client reloads its state and goes on from this cursor."""
+
+    reason: str
+    cursor: str
+
+
 class Reconnect(Answer, frozen=True, kw_only=True, tag="reconnect"):
     """Announces a planned close: come back after `afterMs`, at `url` if given."""
 
@@ -131,7 +138,9 @@ class EventMessage(Struct, rename="camel", frozen=True, kw_only=True, tag_field=
     event: Raw
 
 
-ServerMessage = Connected | Subscribed | Unsubscribed | Pong | CursorMessage | Reconnect | ErrorMessage | EventMessage
+ServerMessage = (
+    Connected | Subscribed | Unsubscribed | Pong | CursorMessage | Resync | Reconnect | ErrorMessage | EventMessage
+)
 
 encode: Final = json.encode
 _client_message: Final[Decoder[ClientMessage]] = Decoder(ClientMessage)

@@ -16,6 +16,7 @@ from typing import Final
 from msgspec import Struct
 
 from signtusk_realtime.auth.authenticator import Authenticator
+from signtusk_realtime.delivery.connection import Connection
 from signtusk_realtime.delivery.hub import Hub
 from signtusk_realtime.errors import LimitExceeded
 from signtusk_realtime.operations.connect import Connect
@@ -28,6 +29,10 @@ from signtusk_realtime.server.request import RequestHead
 
 SEND_BUFFER_BYTES: Final = 64 << 10
 """SO_SNDBUF of a connection. Measured: by the kernel's default a stalled reader swallows 4 MB before anybody notices."""
+
+
+WRITE_BYTES: Final = 384 << 10
+"""What one turn may add to an outbox that was not full: a share of 256 KiB and answers."""
 
 
 class ServerLimits(Struct, frozen=True, kw_only=True):
@@ -52,15 +57,44 @@ class ServerLimits(Struct, frozen=True, kw_only=True):
     drain_timeout_s: float = 10.0
     retry_ms: int = 2000
 
+    @property
+    def high_water_bytes(self) -> int:
+        """Where a transport says that it is full: below the outbox, for what one write may add to it (delivery/audience.py)."""
+        return max(self.outbox_bytes // 2, self.outbox_bytes - WRITE_BYTES)
+
 
 class NativeProtocol(asyncio.Protocol, ABC):
-    """A peer on a raw transport, from the end of its request's head to the end of its connection."""
+    """A peer on a raw transport, from the end of its request's head to the end of its connection; fulfils delivery's Outlet.
 
-    __slots__ = ()
+    Its bound is the transport's high-water mark. While it is full nothing is read from the peer: what it asks for could not be answered.
+    """
+
+    __slots__ = ("_connection", "_entrance", "_transport")
+
+    _connection: Connection | None
+    _entrance: Entrance
+    _transport: asyncio.Transport
 
     @abstractmethod
     def begin(self, transport: asyncio.Transport, head: RequestHead, rest: bytes) -> None:
         """Take the transport over; `rest` came in after the head."""
+
+    def unsent(self) -> int:
+        """See the Outlet port."""
+        return self._transport.get_write_buffer_size()
+
+    def pause_writing(self) -> None:
+        """More waits than the outbox may hold. Ordering: this comes from within `write`, and delivery must not be called back from there."""
+        if self._connection is not None:
+            self._transport.pause_reading()
+            asyncio.get_running_loop().call_soon(self._entrance.hub.paused, self._connection)
+
+    def resume_writing(self) -> None:
+        """The peer has taken enough of what waited."""
+        if self._connection is not None:
+            asyncio.get_running_loop().call_soon(self._entrance.hub.drained, self._connection)
+        if not self._transport.is_closing() and not self._transport.is_reading():
+            self._transport.resume_reading()
 
     @abstractmethod
     def abort(self) -> None:

@@ -80,8 +80,7 @@ class EventStream(NativeProtocol):
     def __init__(self, entrance: Entrance) -> None:
         self._entrance = entrance
         self._state = _ADMITTING
-        self._connection: Connection | None = None
-        self._transport: asyncio.Transport
+        self._connection = None
         self.write: Callable[[bytes | list[str]], None]
 
     def begin(self, transport: asyncio.Transport, head: RequestHead, rest: bytes) -> None:
@@ -116,7 +115,9 @@ class EventStream(NativeProtocol):
             credentials = credentials_of("connect", head.headers, wanted.query)
             identity = await entrance.authenticator.authenticate(credentials)
             subscriptions = _entitled(wanted.asked, identity)
-            self._open(await entrance.connect.admit(identity), subscriptions, wanted.cursor, cors)
+            connection = self._open(await entrance.connect.admit(identity), cors)
+            if connection is not None:
+                await entrance.subscriptions.subscribe_all(connection, subscriptions, wanted.cursor)
         except RealtimeError as error:
             self._refuse(problem_of(error), cors)
         except Exception:
@@ -125,29 +126,28 @@ class EventStream(NativeProtocol):
             if self._connection is not None:
                 entrance.hub.end(self._connection, codes.CLOSE_INTERNAL)
 
-    def _open(
-        self, admission: Admission, subscriptions: tuple[Subscription, ...], cursor: str | None, cors: HeaderPairs
-    ) -> None:
+    def _open(self, admission: Admission, cors: HeaderPairs) -> Connection | None:
         entrance = self._entrance
         if self._state != _ADMITTING:
             entrance.connect.forgo(admission)
-            return
+            return None
         try:
             entrance.check_running()
         except RealtimeError as error:
             entrance.connect.forgo(admission)
             self._refuse(problem_of(error), cors)
-            return
+            return None
         transport = self._transport
-        transport.set_write_buffer_limits(high=entrance.limits.outbox_bytes)
+        transport.set_write_buffer_limits(high=entrance.limits.high_water_bytes)
         lines = b"".join(name + b": " + value + b"\r\n" for name, value in cors)
         transport.write(b"".join((_HEAD, lines, b"\r\n", stream.retry_block(entrance.limits.retry_ms))))
         self._state = _OPEN
         connection = entrance.connect.open(admission, self, STREAM, id_prefix="sse")
         # A hub that was closed meanwhile ends the connection while it opens it.
-        if connection.is_open:
-            self._connection = connection
-            entrance.subscriptions.subscribe_all(connection, subscriptions, cursor)
+        if not connection.is_open:
+            return None
+        self._connection = connection
+        return connection
 
     def _refuse(self, found: Problem, extra: HeaderPairs) -> None:
         if self._state == _ADMITTING:
@@ -175,11 +175,6 @@ class EventStream(NativeProtocol):
             self._connection = None
             self._entrance.closings.add(self)
             self._transport.close()
-
-    def pause_writing(self) -> None:
-        """More waits than the outbox may hold. Ordering: this comes from within `write`, and delivery must not be called back from there."""
-        if self._connection is not None:
-            asyncio.get_running_loop().call_soon(self._entrance.hub.overflowed, self._connection)
 
     def abort(self) -> None:
         """End at once, whatever is unsent."""

@@ -48,15 +48,14 @@ _LOST: Final = 4
 class WebSocket(NativeProtocol):
     """See the module. Fulfils delivery's Outlet."""
 
-    __slots__ = ("_connection", "_early", "_entrance", "_reader", "_state", "_transport", "write")
+    __slots__ = ("_early", "_reader", "_state", "write")
 
     def __init__(self, entrance: Entrance) -> None:
         self._entrance = entrance
         self._state = _ADMITTING
-        self._connection: Connection | None = None
+        self._connection = None
         self._reader: FrameReader | None = None
         self._early: bytearray | None = bytearray()
-        self._transport: asyncio.Transport
         self.write: Callable[[bytes | list[str]], None]
 
     # ---- before the upgrade
@@ -116,7 +115,7 @@ class WebSocket(NativeProtocol):
             self._refuse(problem_of(error), ())
             return
         transport = self._transport
-        transport.set_write_buffer_limits(high=entrance.limits.outbox_bytes)
+        transport.set_write_buffer_limits(high=entrance.limits.high_water_bytes)
         transport.write(upgrade.response())
         self._reader = FrameReader(entrance.frame_limits)
         self._state = _OPEN
@@ -203,11 +202,6 @@ class WebSocket(NativeProtocol):
         if self._state == _OPEN:
             self._connection = None
             self._send_close(code, reason)
-
-    def pause_writing(self) -> None:
-        """More waits than the outbox may hold. Ordering: this comes from within `write`, and delivery must not be called back from there."""
-        if self._connection is not None:
-            asyncio.get_running_loop().call_soon(self._entrance.hub.overflowed, self._connection)
 
     # ---- the end
 

@@ -1,0 +1,213 @@
+"""Bring connections that are behind up to the live place: after a resume, and after an outlet that was full.
+
+Owns: reading a connection's entries from the tail or the engine, from its own place, until it can join live delivery.
+Not: live delivery (organization.py), whether a cursor can be continued at all (recovery.py), sockets.
+Rule 1 (I0): a place moves only past what was written to its connection or is not for it.
+Rule 2 (I2): the last step, from the log to the audience, is one step of the loop: nothing is lost or doubled between the two.
+Rule 3: a few connections at a time, in pages, with a turn of the loop after each: live work goes first.
+Rule 4: what is read from the engine beyond the live place is not looked at: it has not been delivered to this node yet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from typing import Final
+
+from signtusk_realtime.delivery.connection import Connection
+from signtusk_realtime.delivery.item import Item
+from signtusk_realtime.delivery.organization import Organization
+from signtusk_realtime.delivery.place import Place
+from signtusk_realtime.delivery.tail import Tails
+from signtusk_realtime.engines.engine import Engine
+from signtusk_realtime.errors import RealtimeError
+from signtusk_realtime.events.log import SYSTEM_LOG, Entry, LogName, Position
+from signtusk_realtime.sessions.entitlement import sees_whole
+
+AT_A_TIME: Final = 4
+PAGE_BYTES: Final = 64 << 10
+"""Written to one connection between two turns of the loop, but for a single larger event."""
+READ_BYTES: Final = 256 << 10
+"""Read from the engine at once."""
+FILL_BYTES: Final = 8 << 20
+"""At most this much log is read to fill a cold tail; who is further behind reads for himself."""
+ITEMS_KEPT: Final = 4096
+"""Encoded events kept for others who catch up on the same: a storm encodes each event once."""
+RETRY_S: Final = 1.0
+log = logging.getLogger(__name__)
+
+
+class CatchUp:
+    """See the module. `joined` puts a connection into live delivery, `lost_track` tells it to reload (reason)."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        tails: Tails,
+        *,
+        joined: Callable[[Connection], None],
+        lost_track: Callable[[Connection, str], None],
+    ) -> None:
+        self._engine = engine
+        self._tails = tails
+        self._joined = joined
+        self._lost_track = lost_track
+        self._waiting: deque[Connection] = deque()
+        self._workers: set[asyncio.Task[None]] = set()
+        self._retries: set[asyncio.TimerHandle] = set()
+        self._fills: dict[LogName, asyncio.Future[None]] = {}
+        self._items: OrderedDict[tuple[str, Position, Position], Item] = OrderedDict()
+
+    def begin(self, connection: Connection) -> None:
+        """Read on for a connection that is behind. Cheap to call again."""
+        if connection.is_catching_up or connection.is_paused or not connection.is_behind:
+            return
+        connection.is_catching_up = True
+        self._waiting.append(connection)
+        if len(self._workers) < AT_A_TIME:
+            worker = asyncio.get_running_loop().create_task(self._work())
+            self._workers.add(worker)
+            worker.add_done_callback(self._workers.discard)
+
+    async def close(self) -> None:
+        """Stop reading; every connection has been closed."""
+        self._waiting.clear()
+        for timer in self._retries:
+            timer.cancel()
+        workers = list(self._workers)
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+        self._items.clear()
+
+    async def _work(self) -> None:
+        while self._waiting:
+            connection = self._waiting.popleft()
+            try:
+                await self._bring_up(connection)
+            except RealtimeError as error:
+                log.warning("catching up waits for the log", extra={"reason": error.message})
+                self._retry(connection)
+            finally:
+                connection.is_catching_up = False
+
+    def _retry(self, connection: Connection) -> None:
+        def again() -> None:
+            self._retries.discard(timer)
+            if connection.is_open:
+                self.begin(connection)
+
+        timer = asyncio.get_running_loop().call_later(RETRY_S, again)
+        self._retries.add(timer)
+
+    async def _bring_up(self, connection: Connection) -> None:
+        while connection.is_open and connection.is_behind and not connection.is_paused:
+            organization, place = connection.organization, connection.place
+            assert place is not None, "who is behind has a place"
+            here = organization.here
+            if place.system.offset < here.system.offset:
+                await self._advance(connection, place, SYSTEM_LOG, place.system)
+            elif place.organization.offset < here.organization.offset:
+                await self._advance(connection, place, LogName(organization.organization_id), place.organization)
+            elif place.offsets > here.offsets:
+                # The client got this far elsewhere, and this node has still to hear of it.
+                self._retry(connection)
+                return
+            else:
+                # Rule 2: nothing is awaited between this look and the joining.
+                connection.is_behind = False
+                self._joined(connection)
+                return
+            await asyncio.sleep(0)
+
+    async def _advance(self, connection: Connection, place: Place, name: LogName, position: Position) -> None:
+        """Write one page of one log and move on. Where the tail does not reach back, the page comes from the engine."""
+        tail = self._tails.of(name)
+        if tail is not None and tail.epoch == position.epoch and tail.holds_after(position.offset):
+            found = tail.find(connection.session.selection, position.offset, PAGE_BYTES)
+            self._write(connection, place, name, found.entries, found.reached)
+            return
+        if await self._fill(name, position):
+            return
+        page = await self._engine.read(name, position.offset, READ_BYTES)
+        if not connection.is_open or connection.place is not place:
+            return
+        if page.top.epoch != position.epoch:
+            self._lose_track(connection, "epoch")
+        elif page.top.floor_offset > position.offset:
+            self._lose_track(connection, "expired")
+        else:
+            here = connection.organization.here
+            live = here.system if name == SYSTEM_LOG else here.organization
+            entries = [entry for entry in page.entries if entry.offset <= live.offset]
+            selection = connection.session.selection
+            matching = [entry for entry in entries if selection.matches(entry.keys)]
+            self._write(connection, place, name, matching, entries[-1] if entries else None)
+
+    def _lose_track(self, connection: Connection, reason: str) -> None:
+        connection.is_behind = False
+        self._lost_track(connection, reason)
+
+    async def _fill(self, name: LogName, position: Position) -> bool:
+        """Fill a cold tail back to `position`, once for all who wait for it; say whether it was (so that the caller looks again)."""
+        under_way = self._fills.get(name)
+        if under_way is not None:
+            await asyncio.shield(under_way)
+            tail = self._tails.of(name)
+            return tail is not None and tail.epoch == position.epoch and tail.holds_after(position.offset)
+        done = self._fills[name] = asyncio.get_running_loop().create_future()
+        try:
+            return await self._read_into_tail(name, position)
+        finally:
+            del self._fills[name]
+            done.set_result(None)
+
+    async def _read_into_tail(self, name: LogName, position: Position) -> bool:
+        entries: list[Entry] = []
+        after, size = position.offset, 0
+        while size < FILL_BYTES:
+            page = await self._engine.read(name, after, READ_BYTES)
+            if page.top.epoch != position.epoch or page.top.floor_offset > after:
+                return False
+            entries += page.entries
+            if not page.entries or page.entries[-1].offset >= page.top.offset:
+                return self._tails.fill(name, position.epoch, entries, position.offset)
+            after = page.entries[-1].offset
+            size += sum(len(entry.body) for entry in page.entries)
+            await asyncio.sleep(0)
+        return False
+
+    def _write(
+        self, connection: Connection, place: Place, name: LogName, entries: list[Entry], reached: Entry | None
+    ) -> None:
+        """Write these entries, each with its own cursor, and move the connection's place to `reached`."""
+        form, view = connection.form, connection.session.selection.view
+        if entries:
+            chunks = [
+                self._item(connection.organization, _moved(place, name, entry), entry).chunk(
+                    form, sees_whole(view, entry.keys)
+                )
+                for entry in entries
+            ]
+            connection.write(form.join(chunks))
+        if reached is not None:
+            connection.place = _moved(place, name, reached)
+        if entries:
+            connection.told = _moved(place, name, entries[-1]).offsets
+
+    def _item(self, organization: Organization, place: Place, entry: Entry) -> Item:
+        key = (organization.organization_id, place.organization, place.system)
+        item = self._items.get(key)
+        if item is None:
+            item = self._items[key] = Item(entry, organization.cursor_at(place), place)
+            if len(self._items) > ITEMS_KEPT:
+                self._items.popitem(last=False)
+        return item
+
+
+def _moved(place: Place, name: LogName, entry: Entry) -> Place:
+    if name == SYSTEM_LOG:
+        return Place(place.organization, Position(place.system.epoch, entry.offset, entry.tag))
+    return Place(Position(place.organization.epoch, entry.offset, entry.tag), place.system)
