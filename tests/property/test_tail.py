@@ -1,0 +1,167 @@
+"""Tails: gapless, found by key as if looked through, within one budget, the log used longest ago gives first."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from signtusk_realtime.delivery.tail import ENTRY_OVERHEAD, Tail, Tails
+from signtusk_realtime.events.log import ORIGIN_TAG, Entry, Epoch
+from signtusk_realtime.events.subscriptions import Subscription
+from signtusk_realtime.sessions.entitlement import Selection, compile_selection
+from tests.support.delivery import member, subscription
+
+EPOCHS = (Epoch("0" * 16), Epoch("1" * 16))
+NAMES = ("a", "b", "c")
+KEYS = (
+    ("document_updated", "d:a", "u:a"),
+    ("document_signed", "d:b", "u:b"),
+    ("signature_completed", "d:a", "s:a", "u:b", "r:a"),
+    ("notification", "u:a"),
+    ("notification", "u:b"),
+    ("user_presence", "d:b", "u:a"),
+)
+WISHES = (
+    Subscription("document_updates"),
+    Subscription("notifications"),
+    subscription("document_updates", document_id="a"),
+    subscription("document_updates", event_types=("document_signed", "document_created")),
+    subscription("signing_updates", document_id="a", user_id="b"),
+    subscription("user_presence", document_id="b"),
+)
+
+
+def entry(offset: int, size: int = 0, keys: tuple[str, ...] = KEYS[0]) -> Entry:
+    return Entry(offset, ORIGIN_TAG, 0, f"evt_{offset}", keys, bytes(size))
+
+
+def kept(tail: Tail | None) -> list[int]:
+    return [] if tail is None else [e.offset for e in tail.everything()]
+
+
+@given(st.lists(st.integers(1, 30), max_size=40), st.integers(0, 12), st.integers(0, 35))
+def test_a_tail_is_gapless(offsets: list[int], dropped: int, after: int) -> None:
+    """Rule 1: it holds an unbroken run; what does not follow begins it anew; it says exactly what it holds."""
+    tail = Tail(EPOCHS[0])
+    model: list[int] = []
+    for offset in offsets:
+        if model and offset != model[-1] + 1:
+            model.clear()
+        model.append(offset)
+        tail.append(entry(offset))
+    for _ in range(min(dropped, len(model))):
+        tail.drop_oldest()
+        model.pop(0)
+    assert kept(tail) == model
+    assert len(tail) == len(model)
+    assert tail.bytes == len(model) * ENTRY_OVERHEAD
+    assert tail.holds_after(after) == (bool(model) and model[0] - 1 <= after <= model[-1])
+    found = tail.at(after)
+    assert (None if found is None else found.offset) == (after if after in model else None)
+
+
+@given(
+    st.lists(st.sampled_from(KEYS), min_size=1, max_size=300),
+    st.integers(0, 299),
+    st.integers(0, 299),
+    st.lists(st.sampled_from(WISHES), max_size=3),
+    st.integers(0, 400),
+)
+def test_a_tail_finds_what_looking_through_it_would(
+    events: list[tuple[str, ...]], dropped: int, after: int, wishes: list[Subscription], max_bytes: int
+) -> None:
+    """Rule 3: `find` gives the matching entries in order, up to its bound, and how far it has looked."""
+    tail = Tail(EPOCHS[0])
+    for offset, keys in enumerate(events, start=1):
+        tail.append(entry(offset, 10, keys))
+    dropped = min(dropped, len(events) - 1)
+    for _ in range(dropped):
+        tail.drop_oldest()
+    after = max(dropped, min(after, len(events)))
+    selection: Selection = compile_selection(wishes, member("a"))
+    due = [o for o, keys in enumerate(events, start=1) if o > after and selection.matches(keys)]
+    most = max(1, -(-max_bytes // 10))
+    found = tail.find(selection, after, max_bytes)
+    assert [e.offset for e in found.entries] == due[:most]
+    reached = found.reached.offset if found.reached is not None else after
+    assert reached == (due[most - 1] if len(due) >= most else len(events))
+
+
+OPERATIONS = st.one_of(
+    *[st.tuples(st.just("append"), st.sampled_from(NAMES), st.integers(0, 1000))] * 3,
+    st.tuples(st.sampled_from(["use", "forget", "another life"]), st.sampled_from(NAMES), st.just(0)),
+    st.tuples(st.just("fill"), st.sampled_from(NAMES), st.integers(0, 8)),
+)
+
+
+@given(st.lists(OPERATIONS, max_size=60), st.integers(0, 9000))
+def test_all_tails_share_one_budget(operations: list[tuple[str, str, int]], budget: int) -> None:
+    """Rule 2: the sum never exceeds the budget; what is given up is the oldest of the one used longest ago; filling restores."""
+    tails = Tails(budget)
+    logs: dict[str, list[Entry]] = {name: [] for name in NAMES}
+    model: dict[str, list[Entry]] = {}
+    life = dict.fromkeys(NAMES, 0)
+
+    def cost() -> int:
+        return sum(len(e.body) + ENTRY_OVERHEAD for held in model.values() for e in held)
+
+    def shrink() -> None:
+        while cost() > budget:
+            oldest = next(iter(model))
+            model[oldest].pop(0)
+            if not model[oldest]:
+                del model[oldest]
+
+    for verb, name, number in operations:
+        match verb:
+            case "append":
+                logs[name].append(entry(len(logs[name]) + 1, number))
+                tails.append(name, EPOCHS[life[name]], logs[name][-1])
+                model.setdefault(name, []).append(logs[name][-1])
+                shrink()
+            case "use":
+                assert (tails.of(name) is None) == (name not in model)
+                if name in model:
+                    model[name] = model.pop(name)
+            case "forget":
+                tails.forget(name)
+                model.pop(name, None)
+            case "another life":
+                life[name] = 1 - life[name]
+                tails.forget(name)
+                model.pop(name, None)
+                logs[name] = []
+            case "fill":
+                entries = logs[name][number:]
+                filled = tails.fill(name, EPOCHS[life[name]], entries, number)
+                if entries:
+                    model.pop(name, None)
+                    model[name] = list(entries)
+                    shrink()
+                assert filled == (bool(entries) and len(model.get(name, [])) == len(entries))
+        assert tails.bytes == cost() <= budget
+        for other in NAMES:
+            assert kept(tails._tails.get(other)) == [e.offset for e in model.get(other, [])]
+
+
+def test_another_epoch_begins_the_tail_anew() -> None:
+    """Entries of another life of the log share no tail with those before, and do not fill one."""
+    tails = Tails(1 << 20)
+    tails.append("a", EPOCHS[0], entry(1))
+    tails.append("a", EPOCHS[1], entry(2))
+    assert kept(tails.of("a")) == [2]
+    assert tails.bytes == ENTRY_OVERHEAD
+    assert not tails.fill("a", EPOCHS[0], [entry(1)], 0)
+    assert kept(tails.of("a")) == [2]
+    assert not tails.fill("a", EPOCHS[1], [], 0)
+
+
+def test_what_does_not_meet_the_tail_does_not_fill_it() -> None:
+    """Entries that leave a gap before what is held are refused; those that overlap are joined."""
+    tails = Tails(1 << 20)
+    for offset in (5, 6):
+        tails.append("a", EPOCHS[0], entry(offset))
+    assert not tails.fill("a", EPOCHS[0], [entry(1), entry(2)], 0)
+    assert kept(tails.of("a")) == [5, 6]
+    assert tails.fill("a", EPOCHS[0], [entry(n) for n in (3, 4, 5)], 2)
+    assert kept(tails.of("a")) == [3, 4, 5, 6]
