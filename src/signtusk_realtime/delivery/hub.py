@@ -339,7 +339,8 @@ class Hub:
         if connection.session.has_subscribed:
             told = connection.told
             if told != UNTOLD and connection.audience is not None:
-                told = max(told, connection.audience.told)
+                own = connection.place  # what it alone was written may go further than what all were
+                told = max(told, connection.audience.told, own.offsets if own is not None else 0)
             if self.place_of(connection).offsets > told:
                 cursor = self.cursor_of(connection)
         chunk = connection.form.heartbeat(cursor)

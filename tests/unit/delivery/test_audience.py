@@ -258,3 +258,89 @@ def test_the_item_of_an_event_is_encoded_once_per_format_and_view() -> None:
     assert signed.chunk(FRAMES, True) is signed.chunk(FRAMES, True)
     assert signed.chunk(FRAMES, True) != signed.chunk(FRAMES, False)
     assert SYSTEM_LOG not in signed.entry.keys
+
+
+def test_a_write_holds_no_more_than_a_piece() -> None:
+    """I3: what is pending is written in pieces, one a flush, in order and each item once; a single larger event goes alone."""
+    one, two = Member(FRAMES), Member(FRAMES)
+    audience = audience_of(one, two)
+    names = [f"evt_{n}" for n in range(9)]
+    for offset, name in enumerate(names, start=1):
+        audience.offer(
+            item(name, offset, more=2 * audiences.PIECE_BYTES if offset == 5 else audiences.PIECE_BYTES // 3)
+        )
+    audience.offer_to(two.connection, item("mine", 10))
+    while not flush(audience):
+        assert audience.pending
+    assert one.got() == names
+    assert two.got() == [*names, "mine"]
+    for written in one.outlet.writes:
+        assert len(written) <= audiences.PIECE_BYTES or written.count(b'"id":"evt_') == 1
+
+
+def test_shares_are_cut_with_the_pieces() -> None:
+    """Joining and items of one's own between pieces keep their places, wherever a piece ends."""
+    third = audiences.PIECE_BYTES // 3
+    for joins in range(7):
+        early, late = Member(), Member()
+        audience = audience_of(early)
+        for offset in range(1, 8):
+            if offset == joins + 1:
+                audience.join(late.connection, place(joins))
+                audience.offer_to(late.connection, item("first", offset))
+            audience.offer(item(f"evt_{offset}", offset, more=third))
+        audience.offer_to(late.connection, item("last", 8))
+        while not flush(audience):
+            pass
+        names = [f"evt_{offset}" for offset in range(1, 8)]
+        assert early.got() == names
+        assert late.got() == ["first", *names[joins:], "last"]
+
+
+def test_a_share_that_is_too_much_is_left_to_the_log() -> None:
+    """I3: a member whose own items are more than one write should hold gets none of them; it is named, with how far it has got."""
+    one, two = Member(), Member()
+    audience = audience_of(one, two)
+    audience.offer(item("a", 1))
+    flush(audience)
+    for offset in range(2, 9):
+        audience.offer_to(one.connection, item(f"mine_{offset}", offset, more=audiences.PIECE_BYTES))
+    assert audience.is_too_much(one.connection)
+    audience.offer(item("b", 9))
+    while not flush(audience):
+        pass
+    assert audience.overfull == [(one.connection, place(1))]
+    assert (one.got(), two.got()) == (["a"], ["a", "b"])
+
+
+@pytest.mark.usefixtures("_one_write_per_look")
+def test_how_far_a_member_has_got_is_known() -> None:
+    """`owes` and `handed` tell for each member what was written to it, also halfway through a flush."""
+    one, two = Member(), Member()
+    audience = audience_of(one, two)
+    assert not audience.owes(one.connection)
+    audience.offer(item("a", 1))
+    assert audience.owes(one.connection)
+    assert audience.handed(one.connection) == HERE
+    assert not flush(audience, looks=0)
+    assert not audience.owes(one.connection)
+    assert audience.owes(two.connection)
+    assert audience.handed(two.connection) == HERE
+    assert audience.told == 0
+    audience.offer(item("b", 2))
+    assert audience.owes(one.connection)
+    assert audience.handed(one.connection) == place(1)
+    assert audience.handed(two.connection) == HERE
+    audience.settle(one.connection)
+    assert not audience.owes(one.connection)
+    assert audience.handed(one.connection) == place(2)
+    assert flush(audience)
+    assert audience.told == 2
+    assert not audience.owes(two.connection)
+    late = Member()
+    audience.join(late.connection, place(3))
+    assert not audience.owes(late.connection)
+    audience.offer_to(late.connection, item("mine", 4))
+    assert audience.owes(late.connection)
+    assert not audience.owes(two.connection)
+    assert audience.handed(late.connection) == place(3)
