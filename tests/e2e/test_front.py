@@ -12,10 +12,12 @@ import pytest
 from signtusk_realtime.server.front import Front
 from tests.support.samples import sample
 from tests.support.server import (
+    DEADLINE_S,
     IDENTITY,
     QUICK,
     TEXT,
     UPGRADE,
+    Held,
     Peer,
     StreamPeer,
     WebSocketPeer,
@@ -59,6 +61,54 @@ async def test_a_head_within_its_bound_passes_however_it_is_cut() -> None:
                 for place in range(len(head) - 40, len(head)):
                     await peer.send(head[place : place + 1])
                 assert (await peer.answer()).status == 200
+
+
+async def test_a_head_behind_a_body_is_counted_by_itself() -> None:
+    """What came in one piece with the end of the request before is not held against a head."""
+    async with serving() as it, await Peer.connect(it.port) as peer:
+        body = msgspec.json.encode(sample("document_update", changes={"text": "x" * 55_000}))
+        head = request("GET", "/livez", {"X-A": "v" * 20_000})
+        data = request("POST", EVENTS, JSON, body) + head
+        await peer.send(data[: 64 << 10])
+        assert (await peer.answer()).status == 200
+        await peer.send(data[64 << 10 :])
+        assert (await peer.answer()).status == 200
+
+
+async def test_a_trailer_is_no_header() -> None:
+    """What comes behind a chunked body cannot change what its head said."""
+    async with serving() as it, await Peer.connect(it.port) as peer:
+        body = msgspec.json.encode(sample("document_update"))
+        head = request("POST", EVENTS, {**JSON, "Transfer-Encoding": "chunked", "Trailer": "Idempotency-Key"})
+        await peer.send(head + b"%x\r\n%b\r\n0\r\nIdempotency-Key: trailed\r\n\r\n" % (len(body), body))
+        assert (await peer.answer()).status == 200
+        assert [event["id"] for event in await history(it.port)] != ["trailed"]
+
+
+async def test_who_still_sends_is_let_finish() -> None:
+    """After a refusal what still comes is read and thrown away: a reset could overtake the refusal."""
+    async with serving(limits=HASTY) as it, await Peer.connect(it.port) as peer:
+        await peer.send(request("POST", EVENTS, {**JSON, "Content-Length": "10001"}))
+        await until(lambda: len(it.server._fronts.endings) == 1)
+        for _ in range(100):
+            await peer.send(b" " * 10_000)
+        assert (await peer.answer()).code == "payload_too_large"
+        peer.writer.write_eof()
+        assert await peer.rest() == b""
+        await until(lambda: not len(it.server._fronts.endings))
+
+
+async def test_query_strings_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """No log line holds what may hold a token."""
+    caplog.set_level("DEBUG")
+    async with serving() as it:
+        await call(it.port, "GET", "/api/realtime/history?userId=sesame&organizationId=sesame")
+        await call(it.port, "GET", "/api/realtime/nowhere?userId=sesame", {"Authorization": "Bearer sesame"})
+        async with await Peer.connect(it.port) as peer:
+            await peer.send(b"GET /\xff?sesame HTTP/1.1\r\n\r\n")
+            await peer.answer()
+    assert caplog.records
+    assert "sesame" not in caplog.text + str([record.__dict__ for record in caplog.records])
 
 
 async def test_half_a_head_is_cut() -> None:
@@ -235,6 +285,23 @@ async def test_a_hand_over_waits_for_the_answers_before_it() -> None:
             + SUBSCRIBE
         )
         assert [(await peer.answer()).status for _ in range(3)] == [200, 200, 101]
+        assert [(await peer.message())["type"] for _ in range(2)] == ["connected", "subscribed"]
+
+
+async def test_what_comes_while_a_hand_over_waits_is_kept() -> None:
+    """Frames that arrive while an earlier request is still worked on are read after the upgrade."""
+    engine = Held()
+    async with serving(engine=engine) as it, await WebSocketPeer.connect(it.port) as peer:
+        body = msgspec.json.encode(sample("document_update"))
+        await peer.send(request("POST", EVENTS, JSON, body) + request("GET", f"/ws?{IDENTITY}", UPGRADE))
+        await asyncio.wait_for(engine.asked.wait(), DEADLINE_S)
+        (front,) = it.server._fronts.state.connections
+        assert isinstance(front, Front)
+        front.flow.resume_reading()
+        await peer.send(SUBSCRIBE)
+        await until(lambda: front._rest == SUBSCRIBE)
+        engine.go.set()
+        assert [(await peer.answer()).status for _ in range(2)] == [200, 101]
         assert [(await peer.message())["type"] for _ in range(2)] == ["connected", "subscribed"]
 
 

@@ -13,9 +13,7 @@ import threading
 import msgspec
 import pytest
 
-from signtusk_realtime.engines.memory import MemoryEngine
 from signtusk_realtime.errors import ConfigurationError
-from signtusk_realtime.events.log import Commit, Committed, LogName, Reused, Stale
 from signtusk_realtime.server.front import Front
 from tests.support.samples import sample
 from tests.support.server import (
@@ -23,6 +21,7 @@ from tests.support.server import (
     DEADLINE_S,
     IDENTITY,
     QUICK,
+    Held,
     Peer,
     Serving,
     StreamPeer,
@@ -39,20 +38,6 @@ pytestmark = pytest.mark.both_loops
 
 EVENTS = f"/api/realtime/events?{IDENTITY}"
 PATIENT = msgspec.structs.replace(QUICK, drain_timeout_s=30.0, close_timeout_s=30.0)
-
-
-class Held(MemoryEngine):
-    """An engine whose commits wait until they are let go."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.asked = asyncio.Event()
-        self.go = asyncio.Event()
-
-    async def commit(self, log: LogName, commit: Commit) -> Committed | Stale | Reused:
-        self.asked.set()
-        await self.go.wait()
-        return await super().commit(log, commit)
 
 
 async def test_peers_are_told_and_nothing_is_left() -> None:

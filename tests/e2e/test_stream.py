@@ -197,19 +197,24 @@ async def test_a_reader_that_leaves_is_forgotten() -> None:
         await until(lambda: not it.hub.connections and not it.server._entrance.natives)
 
 
-async def test_a_slow_reader_is_ended() -> None:
-    """A stream whose outbox is full ends, so that its client comes back and resumes; nothing is skipped in it."""
-    limits = msgspec.structs.replace(QUICK, outbox_bytes=200_000, close_timeout_s=0.3)
+async def test_a_slow_reader_misses_nothing() -> None:
+    """A stream that is not read waits within its bound, and goes on where it stopped."""
+    limits = msgspec.structs.replace(QUICK, outbox_bytes=500_000)
     async with serving(limits=limits) as it, await StreamPeer.open(it.port) as peer:
-        await peer.message()
+        for _ in range(2):
+            await peer.message()
         peer.writer.transport.pause_reading()
-        event = sample("document_update", changes={"text": "x" * 100_000})
-        total = 0
-        while it.hub.connections:
+        total, after = 0, 0
+        while after < 20:
+            event = sample("document_update", id=f"e{total}", changes={"text": "x" * 100_000})
+            assert (await publish(it.port, event)).status == 200
             total += 1
             assert total < 300, "the outbox is never full"
-            assert (await publish(it.port, event)).status == 200
-        await until(lambda: not it.server._entrance.natives)
+            after += any(connection.is_paused for connection in it.hub.connections.values())
+            assert all(native.unsent() <= limits.outbox_bytes for native in it.server._entrance.natives)
+        peer.writer.transport.resume_reading()
+        for number in range(total):
+            assert (await peer.message())["id"] == f"e{number}"
 
 
 async def test_bytes_behind_the_request_are_no_request() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 
 import msgspec
 import pytest
@@ -12,6 +13,8 @@ from websockets.asyncio.client import connect
 from signtusk_realtime.auth.authenticator import Credentials
 from signtusk_realtime.errors import Forbidden, Unavailable
 from signtusk_realtime.events.log import LogName
+from signtusk_realtime.server.stream import EventStream
+from signtusk_realtime.server.websocket import WebSocket
 from signtusk_realtime.sessions.identity import Identity
 from tests.support.samples import sample
 from tests.support.server import (
@@ -25,7 +28,9 @@ from tests.support.server import (
     UPGRADE,
     Peer,
     Serving,
+    StreamPeer,
     WebSocketPeer,
+    call,
     publish,
     request,
     serving,
@@ -197,42 +202,69 @@ async def test_a_peer_that_vanishes_is_forgotten() -> None:
         await rude.end()
 
 
-async def test_a_slow_reader_is_cut_and_others_are_not() -> None:
-    """Who does not take what waits for him is closed 4430 when the outbox is full; memory stays bounded, the quick one gets all."""
-    limits = msgspec.structs.replace(QUICK, outbox_bytes=200_000, close_timeout_s=0.3)
+async def test_a_slow_reader_misses_nothing_and_costs_a_bound() -> None:
+    """What waits unsent for a peer that does not read stays within the outbox; once it reads it gets the rest, in order, and the quick
+    one never waited.
+    """
+    limits = msgspec.structs.replace(QUICK, outbox_bytes=500_000)
     async with serving(limits=limits) as it:
         slow = await WebSocketPeer.open(it.port)
         quick = await WebSocketPeer.open(it.port)
         await slow.subscribe(DOCUMENTS)
         await quick.subscribe(DOCUMENTS)
         slow.writer.transport.pause_reading()
-        event = sample("document_update", changes={"text": "x" * 100_000})
-        total = 0
-        while len(it.hub.connections) == 2:
+        total, after = 0, 0
+        while after < 20:
+            event = sample("document_update", id=f"e{total}", changes={"text": "x" * 100_000})
+            assert (await publish(it.port, event)).status == 200
+            assert (await quick.message())["event"]["id"] == f"e{total}"
             total += 1
             assert total < 300, "the outbox is never full"
-            assert (await publish(it.port, event)).status == 200
-            assert (await quick.message())["type"] == "event"
-        # The close frame stands behind what the peer does not take, so it is cut at the deadline.
-        await until(lambda: len(it.server._entrance.natives) == 1)
-        assert (await publish(it.port, event)).status == 200
-        assert (await quick.message())["type"] == "event"
-        slow.writer.transport.abort()
+            after += any(connection.is_paused for connection in it.hub.connections.values())
+            for native in it.server._entrance.natives:
+                assert native.unsent() <= limits.outbox_bytes
+        slow.writer.transport.resume_reading()
+        for number in range(total):
+            assert (await slow.message())["event"]["id"] == f"e{number}"
+        await slow.end()
         await quick.end()
 
 
 async def test_a_peer_that_does_not_answer_our_close_is_cut() -> None:
-    """The closing handshake has a deadline; after ours nothing more is acted on or sent."""
-    async with serving(limits=msgspec.structs.replace(QUICK, close_timeout_s=0.2)) as it:
+    """The closing handshake has a deadline, which nothing but the peer's close shortens; after our close nothing is acted on or sent."""
+    async with serving(limits=msgspec.structs.replace(QUICK, close_timeout_s=0.3)) as it:
         async with await WebSocketPeer.open(it.port) as peer:
             await peer.message()
-            for _ in range(21):
-                await peer.send(client_frame(TEXT, b"{"))
-            code, _ = await peer.closed()
-            assert code == 4509
-            await peer.send(client_frame(PING) + client_frame(TEXT, b'{"type":"ping"}'))
+            ping = client_frame(PING) + client_frame(TEXT, b'{"type":"ping"}')
+            await peer.send(client_frame(TEXT, b"{") * 21 + ping)
+            assert await peer.closed() == (4509, "protocol_violation")
+            await peer.send(ping)
+            (native,) = it.server._entrance.natives
+            assert isinstance(native, WebSocket)
+            # An answer on another connection: what was sent before it has been read.
+            await call(it.port, "GET", "/livez")
+            assert not native._transport.is_closing()
             assert await peer.rest() == b""
+            assert not peer._waiting
         assert not it.hub.connections
+
+
+async def test_the_outbox_is_as_large_as_it_was_set() -> None:
+    """The transport's own high-water mark is the bound of what waits unsent."""
+    limits = msgspec.structs.replace(QUICK, outbox_bytes=123_456)
+    async with (
+        serving(limits=limits) as it,
+        await WebSocketPeer.open(it.port),
+        await StreamPeer.open(it.port) as stream,
+    ):
+        await stream.message()
+        await until(lambda: len(it.hub.connections) == 2)
+        for native in it.server._entrance.natives:
+            assert isinstance(native, WebSocket | EventStream)
+            assert native._transport.get_write_buffer_limits()[1] == limits.high_water_bytes <= 123_456
+            sent = native._transport.get_extra_info("socket")
+            assert sent.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) <= 2 * (64 << 10)
+            assert sent.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 async def test_a_silent_peer_is_closed() -> None:

@@ -21,7 +21,7 @@ from signtusk_realtime.auth.development import DevelopmentAuthenticator
 from signtusk_realtime.delivery.hub import Hub
 from signtusk_realtime.engines.engine import Engine
 from signtusk_realtime.engines.memory import MemoryEngine
-from signtusk_realtime.events.log import EngineHealth
+from signtusk_realtime.events.log import Commit, Committed, EngineHealth, LogName, Reused, Stale
 from signtusk_realtime.operations.connect import Connect
 from signtusk_realtime.operations.history import History
 from signtusk_realtime.operations.ids import new_id
@@ -133,6 +133,20 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(DEADLINE_S):
         while not condition():
             await asyncio.sleep(0.005)
+
+
+class Held(MemoryEngine):
+    """An engine whose commits wait until they are let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = asyncio.Event()
+        self.go = asyncio.Event()
+
+    async def commit(self, log: LogName, commit: Commit) -> Committed | Stale | Reused:
+        self.asked.set()
+        await self.go.wait()
+        return await super().commit(log, commit)
 
 
 class Answer(NamedTuple):

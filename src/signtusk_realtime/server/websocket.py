@@ -136,12 +136,10 @@ class WebSocket(NativeProtocol):
     def _refuse_in_band(self, upgrade: Upgrade, code: CloseCode) -> None:
         """Upgrade, and say why not by a close frame: the only way a browser's page learns of it."""
         if self._state == _ADMITTING:
-            early, self._early = self._early, None
+            self._early = None
             self._reader = FrameReader(self._entrance.frame_limits)
             self._transport.write(upgrade.response())
             self._send_close(code.number, code.name)
-            if early:
-                self.data_received(bytes(early))
 
     # ---- what comes in
 
