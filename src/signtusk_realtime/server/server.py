@@ -97,10 +97,11 @@ class RealtimeServer:
         )
         self._fronts = Fronts(
             # No log configuration, no proxy headers, no lifespan: a library configures nothing, trusts nobody, and is run by its owner.
+            # `access_log=False` would silence the logger of the whole process, which may be an application's under uvicorn; front.py does
+            # without it.
             Config(
                 api,
                 log_config=None,
-                access_log=False,
                 proxy_headers=False,
                 server_header=False,
                 date_header=False,
