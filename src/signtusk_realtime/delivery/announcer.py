@@ -27,6 +27,11 @@ class Announcer:
         self._waiting: deque[tuple[Entry, Position, deque[Organization]]] = deque()
         self.is_awake = False
 
+    @property
+    def pending(self) -> int:
+        """How many offers still wait."""
+        return sum(len(organizations) for _, _, organizations in self._waiting)
+
     def announce(self, entry: Entry, position: Position, organizations: Sequence[Organization]) -> None:
         """Take an announcement for these organizations: all that are followed now. Others begin after it."""
         self._waiting.append((entry, position, deque(organizations)))

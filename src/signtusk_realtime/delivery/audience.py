@@ -16,6 +16,7 @@ from signtusk_realtime.delivery.formats import Chunk, Format
 from signtusk_realtime.delivery.item import Item
 from signtusk_realtime.delivery.place import Place
 from signtusk_realtime.events.matching import Clause
+from signtusk_realtime.observability.counters import Counters
 from signtusk_realtime.sessions.entitlement import View, sees_whole
 
 AudienceKey = tuple[tuple[Clause, ...], View, str]
@@ -64,9 +65,11 @@ class Audience:
 
     __slots__ = (
         "_before",
+        "_counters",
         "_flushed",
         "_rest",
         "_shares",
+        "_uncounted",
         "clauses",
         "form",
         "is_queued",
@@ -76,7 +79,14 @@ class Audience:
         "view",
     )
 
-    def __init__(self, clauses: tuple[Clause, ...], view: View, form: Format, here: Place) -> None:
+    def __init__(
+        self,
+        clauses: tuple[Clause, ...],
+        view: View,
+        form: Format,
+        here: Place,
+        counters: Counters | None = None,
+    ) -> None:
         self.clauses = clauses
         self.view = view
         self.form = form
@@ -91,6 +101,9 @@ class Audience:
         self._shares: dict[Connection, Share] | None = None
         self._rest: list[Unwritten] | None = None
         """What a flush that ran out of time has still to write, last first."""
+        self._counters = Counters() if counters is None else counters
+        self._uncounted: tuple[tuple[list[Item], int], ...] = ()
+        """Of that: items, and to how many members they go; counted when the last of them has been written."""
         self.is_queued = False
         """Whether its organization knows that there is something to flush."""
 
@@ -98,6 +111,12 @@ class Audience:
     def told(self) -> int:
         """How far the cursors went that all members saw, as the sum of both offsets; those who wait for a flush excepted."""
         return self._flushed.offsets if self._rest is None else self._before.offsets
+
+    @property
+    def waiting(self) -> int:
+        """How many items wait to be written, whatever the number of members."""
+        own = sum(len(share.own) for share in self._shares.values()) if self._shares is not None else 0
+        return len(self.pending) + own + sum(len(items) for items, _ in self._uncounted)
 
     def offer(self, item: Item) -> bool:
         """Take an event that a clause matches; say whether it is new here (several keys may find one audience)."""
@@ -174,6 +193,7 @@ class Audience:
             if items:
                 member.write(self.form.join(self._chunks(items)))
                 member.place = items[-1].place
+                self._counters.written(items, 1)
 
     def flush(self, clock: Callable[[], float], deadline: float) -> bool:
         """Write what is pending to all members; say whether all was written before `deadline` (by `clock`, seconds).
@@ -191,7 +211,7 @@ class Audience:
             data = self.form.join(chunks)
             self._flushed = pending[-1].place
         if shares is None and data is not None:
-            return self._write_all(data, clock, deadline) and not self.pending
+            return self._write_all(pending, data, clock, deadline) and not self.pending
         self._rest = self._shared_out(pending, data, shares or {})
         return self._flush_rest(clock, deadline) and not self.pending and not self._shares
 
@@ -213,7 +233,9 @@ class Audience:
             self._shares = {member: share.cut(taken) for member, share in shares.items()}
         return pending[:taken] if self.pending else pending, chunks, shares
 
-    def _write_all(self, data: bytes | list[str], clock: Callable[[], float], deadline: float) -> bool:
+    def _write_all(
+        self, pending: list[Item], data: bytes | list[str], clock: Callable[[], float], deadline: float
+    ) -> bool:
         # The hot loop: nothing per connection but the write. Outlets do not call back (outlet.py), so members cannot change under it.
         members = self.members
         for start in range(0, len(members), WRITES_PER_LOOK):
@@ -221,7 +243,10 @@ class Audience:
                 member.write(data)
             if clock() >= deadline and start + WRITES_PER_LOOK < len(members):
                 self._rest = [Unwritten(member, data, None) for member in reversed(members[start + WRITES_PER_LOOK :])]
+                self._counters.written(pending, start + WRITES_PER_LOOK)
+                self._uncounted = ((pending, len(self._rest)),)
                 return False
+        self._counters.written(pending, len(members))
         return True
 
     def _flush_rest(self, clock: Callable[[], float], deadline: float) -> bool:
@@ -234,12 +259,16 @@ class Audience:
             if clock() >= deadline and rest:
                 return False
         self._rest = None
+        for items, members in self._uncounted:
+            self._counters.written(items, members)
+        self._uncounted = ()
         return True
 
     def _shared_out(
         self, pending: list[Item], data: bytes | list[str] | None, shares: dict[Connection, Share]
     ) -> list[Unwritten]:
         rest: list[Unwritten] = []
+        apart: list[Item] = []
         # Nothing shared is pending: only those with items of their own are looked at.
         for member in reversed(self.members) if data is not None else shares:
             share = shares.get(member)
@@ -254,7 +283,10 @@ class Audience:
                 place = own if own is not None and own.offsets > before.offsets else before
                 self.overfull.append((member, place))
             elif items:
+                apart += items
                 rest.append(Unwritten(member, self.form.join(self._chunks(items)), items[-1].place))
+        in_common = len(self.members) - len(shares) if data is not None else 0
+        self._uncounted = ((pending, in_common), (apart, 1))
         return rest
 
     def _items(self, pending: list[Item], share: Share) -> list[Item]:

@@ -24,6 +24,7 @@ from signtusk_realtime.delivery.tail import Tails
 from signtusk_realtime.engines.engine import Engine
 from signtusk_realtime.errors import RealtimeError
 from signtusk_realtime.events.log import SYSTEM_LOG, Entry, LogName, Position
+from signtusk_realtime.observability.counters import Counters
 from signtusk_realtime.sessions.entitlement import sees_whole
 
 AT_A_TIME: Final = 4
@@ -49,11 +50,13 @@ class CatchUp:
         *,
         joined: Callable[[Connection], None],
         lost_track: Callable[[Connection, str], None],
+        counters: Counters,
     ) -> None:
         self._engine = engine
         self._tails = tails
         self._joined = joined
         self._lost_track = lost_track
+        self._counters = counters
         self._waiting: deque[Connection] = deque()
         self._workers: set[asyncio.Task[None]] = set()
         self._retries: set[asyncio.TimerHandle] = set()
@@ -192,6 +195,7 @@ class CatchUp:
                 for entry in entries
             ]
             connection.write(form.join(chunks))
+            self._counters.read_from_log(len(entries))
         if reached is not None:
             connection.place = _moved(place, name, reached)
         if entries:

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from signtusk_realtime.delivery.formats import Format
+from signtusk_realtime.delivery.formats import STREAM, Format
 from signtusk_realtime.delivery.outlet import Outlet
 from signtusk_realtime.delivery.place import Place
+from signtusk_realtime.observability.counters import SSE, WEBSOCKET
 from signtusk_realtime.sessions.session import Session
 
 if TYPE_CHECKING:
@@ -85,3 +86,8 @@ class Connection:
         """Whether its outlet is full."""
         self.inbox: list[bytes] | None = None
         """Messages that wait for an earlier one to take effect; None as a rule."""
+
+    @property
+    def transport(self) -> str:
+        """How this kind of connection is called where connections are counted and listed."""
+        return SSE if self.form is STREAM else WEBSOCKET

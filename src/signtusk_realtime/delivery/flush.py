@@ -19,6 +19,10 @@ class Flushable(Protocol):
 
     is_awake: bool
 
+    @property
+    def pending(self) -> int:
+        """How many events wait here. Asked for now and then, for the metrics."""
+
     def flush(self, clock: Callable[[], float], deadline: float) -> bool:
         """Write until `deadline` (seconds by `clock`); say whether nothing is left."""
 
@@ -33,6 +37,11 @@ class Flusher:
         self._clock = clock
         self._waiting: deque[Flushable] = deque()
         self._is_scheduled = False
+
+    @property
+    def pending(self) -> int:
+        """How many events wait to be written."""
+        return sum(flushable.pending for flushable in self._waiting)
 
     def wake(self, flushable: Flushable) -> None:
         """Have it flushed at the end of this turn. Cheap to call again."""

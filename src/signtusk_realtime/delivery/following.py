@@ -18,6 +18,7 @@ from signtusk_realtime.delivery.place import Place
 from signtusk_realtime.engines.engine import Engine
 from signtusk_realtime.errors import RealtimeError, Unavailable
 from signtusk_realtime.events.log import LogName, Position
+from signtusk_realtime.observability.counters import Counters
 
 LINGER_S: Final = 15.0
 log = logging.getLogger(__name__)
@@ -36,12 +37,14 @@ class Following:
         system: Callable[[], Position],
         forgotten: Callable[[str], None],
         overfull: Callable[[Connection, Place], None],
+        counters: Counters,
     ) -> None:
         self.organizations: dict[str, Organization] = {}
         self._engine = engine
         self._system = system
         self._forgotten = forgotten
         self._overfull = overfull
+        self._counters = counters
         self._unfollowed: set[str] = set()
         """Organizations whose log is not followed yet, though entries may come already."""
         self._idle: dict[str, float] = {}
@@ -56,7 +59,7 @@ class Following:
         organization = self.organizations.get(organization_id)
         if organization is None:
             organization = self.organizations[organization_id] = Organization(
-                organization_id, self._system(), self._overfull
+                organization_id, self._system(), self._overfull, self._counters
             )
             self._unfollowed.add(organization_id)
         organization.holders += 1

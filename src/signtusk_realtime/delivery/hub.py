@@ -26,6 +26,7 @@ from signtusk_realtime.delivery.tail import Tails
 from signtusk_realtime.delivery.wheel import Wheel
 from signtusk_realtime.engines.engine import Engine
 from signtusk_realtime.events.log import CONTROL_LOG, SYSTEM_LOG, EngineHealth, Entry, Epoch, LogName, Position
+from signtusk_realtime.observability.counters import Counters
 from signtusk_realtime.protocol import codes
 from signtusk_realtime.protocol.codes import CloseCode
 from signtusk_realtime.protocol.cursor import Cursor
@@ -42,6 +43,7 @@ class Hub:
     `connection_timeout_s`: how long a peer may take none of what waits for it.
     `closed`: called once for each connection that ended, with the close code (None: the peer left).
     `controlled`, `health_changed`: what is done with entries of the control log and with the engine's health.
+    `counters`: where it counts; by default its own.
     `flusher`: when pending items are written; by default at the end of each turn of the loop.
     """
 
@@ -56,8 +58,10 @@ class Hub:
         closed: Callable[[Connection, CloseCode | None], None] = lambda connection, code: None,
         controlled: Callable[[Epoch, Sequence[Entry]], None] = lambda epoch, entries: None,
         health_changed: Callable[[EngineHealth], None] = lambda health: None,
+        counters: Counters | None = None,
         flusher: Flusher | None = None,
     ) -> None:
+        self.counters = Counters() if counters is None else counters
         self.connections: dict[str, Connection] = {}
         self.engine_health = EngineHealth("unavailable", "not started")
         self._engine = engine
@@ -70,9 +74,13 @@ class Hub:
         )
         self._system: Position | None = None
         self._following = Following(
-            engine, system=lambda: self.system, forgotten=self._tails.forget, overfull=self._fall_behind
+            engine,
+            system=lambda: self.system,
+            forgotten=self._tails.forget,
+            overfull=self._fall_behind,
+            counters=self.counters,
         )
-        self._catch_up = CatchUp(engine, self._tails, joined=self._join, lost_track=self.resync)
+        self._catch_up = CatchUp(engine, self._tails, joined=self._join, lost_track=self.resync, counters=self.counters)
         self._progress = Progress(connection_timeout_s, self._stalled)
         self._given_flusher = flusher
         self._flusher: Flusher
@@ -107,6 +115,11 @@ class Hub:
         """How far the system log has been delivered to this node."""
         assert self._system is not None, "start() follows the system log before anything else happens"
         return self._system
+
+    @property
+    def pending(self) -> int:
+        """How many events wait to be written, once it was started."""
+        return self._flusher.pending
 
     # ---- the sink
 
@@ -188,6 +201,7 @@ class Hub:
         connection = Connection(connection_id, session, outlet, form, organization, connected_at)
         self.connections[connection_id] = connection
         self._wheel.add(connection)
+        self.counters.connected(connection.transport)
         if self._is_closed:
             self.end(connection, codes.CLOSE_GOING_AWAY)
         return connection
@@ -252,11 +266,13 @@ class Hub:
     def resume(self, connection: Connection, place: Place) -> None:
         """Let a connection get what follows `place` and then live events, by its session's selection."""
         connection.told = place.offsets
+        self.counters.resumes += 1
         connection.organization.drop(connection)
         self._fall_behind(connection, place)
 
     def resync(self, connection: Connection, reason: str) -> None:
         """Tell a connection to reload its state, and let it go on from the live place."""
+        self.counters.resyncs += 1
         self._join(connection)
         answer = Resync(reason=reason, cursor=self.cursor_of(connection))
         connection.write(connection.form.join([connection.form.message(encode(answer), answer.cursor)]))
@@ -275,6 +291,7 @@ class Hub:
     def _fall_behind(self, connection: Connection, place: Place) -> None:
         connection.place = place
         connection.is_behind = True
+        self.counters.catch_ups += 1
         self._catch_up.begin(connection)
 
     def subscribed(self, connection: Connection, answer: Subscribed) -> None:
@@ -286,6 +303,7 @@ class Hub:
         """Close a connection from our side, after writing nothing more to it."""
         if connection.is_open:
             self._forget(connection)
+            self.counters.closed(code.number)
             connection.outlet.close(code.number, reason or code.name)
             self._closed(connection, code)
 
@@ -293,6 +311,7 @@ class Hub:
         """Note that the peer is gone."""
         if connection.is_open:
             self._forget(connection)
+            self.counters.closed(None)
             self._closed(connection, None)
 
     def paused(self, connection: Connection) -> None:
@@ -323,6 +342,7 @@ class Hub:
     def _forget(self, connection: Connection) -> None:
         connection.is_open = False
         del self.connections[connection.connection_id]
+        self.counters.disconnected(connection.transport, len(connection.session.subscriptions))
         self._wheel.remove(connection)
         self._progress.forget(connection)
         connection.organization.drop(connection)

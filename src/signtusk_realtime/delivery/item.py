@@ -15,14 +15,16 @@ from signtusk_realtime.events.log import Entry
 class Item:
     """An entry with its place in both logs. Lives until the last audience that wants it is flushed."""
 
-    __slots__ = ("_chunks", "cursor", "entry", "place")
+    __slots__ = ("_chunks", "accepted_at", "cursor", "entry", "place")
 
-    def __init__(self, entry: Entry, cursor: str, place: Place) -> None:
+    def __init__(self, entry: Entry, cursor: str, place: Place, accepted_at: float | None = None) -> None:
         self.entry = entry
         self.cursor = cursor
         """The same for every live connection of the organization."""
         self.place = place
         """What the cursor says."""
+        self.accepted_at = accepted_at
+        """When it was accepted for publication here, for the measure of latency; None elsewhere, and when read from the log."""
         self._chunks: dict[tuple[str, bool], Chunk] = {}
 
     def chunk(self, form: Format, whole: bool) -> Chunk:

@@ -15,6 +15,7 @@ from signtusk_realtime.delivery.index import Index
 from signtusk_realtime.delivery.item import Item
 from signtusk_realtime.delivery.place import Place
 from signtusk_realtime.events.log import Entry, Position
+from signtusk_realtime.observability.counters import Counters
 from signtusk_realtime.protocol.cursor import CursorWriter, encode
 from signtusk_realtime.sessions.entitlement import Selection
 
@@ -24,6 +25,7 @@ class Organization:
 
     __slots__ = (
         "_audiences",
+        "_counters",
         "_here",
         "_index",
         "_overfull",
@@ -37,7 +39,13 @@ class Organization:
         "system",
     )
 
-    def __init__(self, organization_id: str, system: Position, overfull: Callable[[Connection, Place], None]) -> None:
+    def __init__(
+        self,
+        organization_id: str,
+        system: Position,
+        overfull: Callable[[Connection, Place], None],
+        counters: Counters | None = None,
+    ) -> None:
         self.organization_id = organization_id
         self.position: Position | None = None
         self.system = system
@@ -48,6 +56,7 @@ class Organization:
         """Whether the flusher knows of it."""
         self._overfull = overfull
         """Told of connections whose share was too much for one write, after they were taken out."""
+        self._counters = Counters() if counters is None else counters
         self._here: Place | None = None
         self._audiences: dict[AudienceKey, Audience] = {}
         self._index = Index()
@@ -116,7 +125,9 @@ class Organization:
             self._writer = CursorWriter(self.organization_id, self.system)
         if self._writer.system is not self.system:
             self._writer.move_system(self.system)
-        return Item(entry, self._writer.text(self.position), self.here)
+        self._counters.events += 1
+        accepted_at = self._counters.accepted.get(entry.event_id)
+        return Item(entry, self._writer.text(self.position), self.here, accepted_at)
 
     def _queue(self, audience: Audience) -> None:
         if not audience.is_queued:
@@ -133,7 +144,8 @@ class Organization:
         key = (selection.clauses, selection.view, connection.form.name)
         audience = self._audiences.get(key)
         if audience is None:
-            audience = self._audiences[key] = Audience(selection.clauses, selection.view, connection.form, self.here)
+            audience = Audience(selection.clauses, selection.view, connection.form, self.here, self._counters)
+            self._audiences[key] = audience
             self._index.add(audience)
         audience.join(connection, self.here)
         if selection.notifications_of is not None:
@@ -161,6 +173,11 @@ class Organization:
         if not audience.members:
             self._index.remove(audience)
             del self._audiences[audience.clauses, audience.view, audience.form.name]
+
+    @property
+    def pending(self) -> int:
+        """How many events wait to be written, counted once per audience."""
+        return sum(audience.waiting for audience in self._queued)
 
     def flush(self, clock: Callable[[], float], deadline: float) -> bool:
         """Write what is pending; say whether all was written before `deadline`."""

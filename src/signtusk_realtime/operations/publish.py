@@ -12,12 +12,20 @@ from collections.abc import Callable, Sequence
 from msgspec import UNSET, Struct, UnsetType
 
 from signtusk_realtime.engines.engine import Engine
-from signtusk_realtime.errors import EventIdReused, Forbidden, InvalidInput, LimitExceeded, Unavailable
+from signtusk_realtime.errors import (
+    EventIdReused,
+    Forbidden,
+    InvalidInput,
+    LimitExceeded,
+    RealtimeError,
+    Unavailable,
+)
 from signtusk_realtime.events.event import prepare
 from signtusk_realtime.events.ids import check_id
 from signtusk_realtime.events.kinds import Published, SystemAnnouncementEvent
-from signtusk_realtime.events.log import SYSTEM_LOG, Commit, Committed, Draft, LogName, Placed, Position, Reused
+from signtusk_realtime.events.log import SYSTEM_LOG, Commit, Committed, Draft, LogName, Placed, Position, Reused, Stale
 from signtusk_realtime.events.validation import check
+from signtusk_realtime.observability.counters import Counters
 from signtusk_realtime.protocol import cursor
 from signtusk_realtime.protocol.publications import Publication
 from signtusk_realtime.sessions.identity import PUBLISH, Identity
@@ -32,7 +40,10 @@ class PublishResult(Struct, rename="camel", frozen=True):
 
 
 class Publish:
-    """See the module. `now_ms`: wall clock; `new_id(prefix)`: a fresh, time-ordered id; `max_payload_bytes` bounds an event's body."""
+    """See the module. `now_ms`: wall clock; `new_id(prefix)`: a fresh, time-ordered id; `max_payload_bytes` bounds an event's body.
+
+    `counters`: where it counts; by default its own.
+    """
 
     def __init__(
         self,
@@ -41,7 +52,9 @@ class Publish:
         now_ms: Callable[[], int],
         new_id: Callable[[str], str],
         max_payload_bytes: int = 256 << 10,
+        counters: Counters | None = None,
     ) -> None:
+        self.counters = Counters() if counters is None else counters
         self._engine = engine
         self._now_ms = now_ms
         self._new_id = new_id
@@ -61,6 +74,22 @@ class Publish:
         Raises: Forbidden, InvalidInput (invalid_event, mixed_organizations, invalid_parameter: the key), LimitExceeded
         (payload_too_large), EventIdReused, Unavailable.
         """
+        accepted_at = self.counters.clock()
+        self.counters.publications += len(publications)
+        try:
+            return await self._publish(identity, publications, idempotency_key, is_batch, accepted_at)
+        except RealtimeError as error:
+            self.counters.publications_refused[error.code] += len(publications)
+            raise
+
+    async def _publish(
+        self,
+        identity: Identity,
+        publications: Sequence[Publication],
+        idempotency_key: str | None,
+        is_batch: bool,
+        accepted_at: float,
+    ) -> tuple[PublishResult, ...]:
         if PUBLISH not in identity.scopes:
             raise Forbidden(f"publishing needs the scope {PUBLISH}")
         if idempotency_key is not None:
@@ -91,12 +120,22 @@ class Publish:
             drafts.append(Draft(event_id, digest, prepared.keys, prepared.body))
         if log is None:
             return ()
-        outcome = await self._engine.commit(log, Commit(drafts))
+        outcome = await self._commit(log, drafts, accepted_at)
         if isinstance(outcome, Reused):
             raise EventIdReused(tuple(outcome.event_ids))
         if not isinstance(outcome, Committed):
             raise Unavailable("the log changed its epoch; repeat the call")
         return tuple(_result(log, outcome, placed) for placed in outcome.placed)
+
+    async def _commit(self, log: LogName, drafts: list[Draft], accepted_at: float) -> Committed | Stale | Reused:
+        counters = self.counters
+        began_at = counters.clock()
+        counters.accept(drafts, accepted_at)
+        try:
+            return await self._engine.commit(log, Commit(drafts))
+        finally:
+            counters.answered(drafts)
+            counters.commits.observe(counters.clock() - began_at)
 
     def _log_of(self, identity: Identity, event: Published, at: tuple[str, ...]) -> LogName:
         try:

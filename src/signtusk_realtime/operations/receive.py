@@ -60,6 +60,7 @@ class Receive:
         if not connection.is_open:
             return
         try:
+            self._hub.counters.messages += 1
             message = connection.session.read(text)
             match message:
                 case Subscribe():
@@ -100,6 +101,7 @@ class Receive:
         )
 
     def _refuse(self, connection: Connection, error: RealtimeError, request_id: str | UnsetType) -> None:
+        self._hub.counters.messages_refused[error.code] += 1
         path = UNSET if error.path is None else json.json_path(error.path)
         self._hub.send(
             connection,

@@ -49,6 +49,7 @@ class Subscriptions:
             raise Forbidden(error.message, path=path) from None
         subscription_ids = tuple(self._new_id("sub") for _ in added)
         session.add(subscription_ids, added, selection)
+        self._hub.counters.subscriptions[connection.transport] += len(added)
         place = self._place(connection, request.cursor)
         if isinstance(place, Cursor):
             return subscription_ids, self._look_up(connection, request, subscription_ids, added, place)
@@ -68,6 +69,7 @@ class Subscriptions:
     def unsubscribe(self, connection: Connection, request: Unsubscribe) -> None:
         """End one subscription and answer. Raises: InvalidInput (unknown_subscription)."""
         connection.session.remove(request.subscription_id)
+        self._hub.counters.subscriptions[connection.transport] -= 1
         self._hub.select(connection)
         self._hub.send(connection, Unsubscribed(request_id=request.request_id, subscription_id=request.subscription_id))
 
