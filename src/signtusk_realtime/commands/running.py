@@ -13,7 +13,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TextIO
 
 from signtusk_realtime.client import Gap, Publisher, subscribe
 from signtusk_realtime.client.feed import Transport
@@ -58,7 +58,7 @@ async def _publish(url: str, token: str | None, lines: Lines, bar: Bar | None, s
             if bar is not None:
                 bar.move(lines.bytes_read, command.published, command.refused)
 
-        output = Output(sys.stdout.fileno())
+        output = Output(_fd(sys.stdout))
         command = PublishLines(publisher, output, complain=say, on_progress=moved)
         try:
             if not await _until_told(command(lines), output):
@@ -92,7 +92,7 @@ def run_subscribe(
         raise InvalidInput("--count: a number from 0")
 
     async def follow() -> bool:
-        output = Output(sys.stdout.fileno())
+        output = Output(_fd(sys.stdout))
         async with subscribe(
             url,
             subscriptions_of(types, document_id),
@@ -137,7 +137,7 @@ def _cancel(task: asyncio.Future[None]) -> None:
 @contextmanager
 def _opened(file: str) -> Iterator[int]:
     if file == STANDARD_INPUT:
-        yield sys.stdin.fileno()
+        yield _fd(sys.stdin)
         return
     try:
         fd = os.open(Path(file), os.O_RDONLY)
@@ -151,6 +151,13 @@ def _opened(file: str) -> Iterator[int]:
 
 def _show(text: bytes) -> None:
     sys.stderr.write(text.decode(errors="replace") + "\n")
+
+
+def _fd(stream: TextIO | None) -> int:
+    # A process may be started without one; then Python has none either.
+    if stream is None:
+        raise InvalidInput("standard input and output are needed, and one of them is closed")
+    return stream.fileno()
 
 
 def _bar(fd: int) -> Bar | None:
