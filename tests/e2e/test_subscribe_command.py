@@ -148,7 +148,7 @@ async def test_a_cursor_is_where_it_goes_on(server: Served, tmp_path: Path, tran
 @BOTH
 async def test_it_comes_back_to_a_server_that_comes_back(tmp_path: Path, transport: str) -> None:
     """It says that it was cut off and resumes; what was published since comes, or a gap is told."""
-    async with serving(tmp_path, "--drain-timeout", "0") as served:
+    async with serving(tmp_path, "--drain-timeout", "200") as served:
         port, arguments = str(served.port), options(served, "org123", transport)
         async with piped("subscribe", *arguments, cwd=tmp_path) as subscriber:
             await subscriber.subscribed()
