@@ -1,12 +1,13 @@
 """The invariants of live delivery, over random lives of connections, between and within turns of the loop.
 
-A program is a list of steps: connections of three formats in two organizations join, change what they want, leave and end; events and
-announcements are committed; turns run whose slices end at any look at the clock. Afterwards each connection's messages are compared with
+A program is a list of steps: connections of three formats in two organizations join, resume from cursors, change what they want, fill up
+and drain, leave and end; events and announcements are committed; turns run whose slices end at any look at the clock. Afterwards each connection's messages are compared with
 what the oracle of tests/support/delivery.py says it should have got, and when.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from msgspec import to_builtins
 
 from signtusk_realtime.delivery import announcer, audience
+from signtusk_realtime.delivery.place import Place
 from signtusk_realtime.events.kinds import Published
 from signtusk_realtime.events.log import SYSTEM_LOG, Entry, LogName
 from signtusk_realtime.events.subscriptions import Subscription
@@ -34,9 +36,12 @@ ASKS = (
     *["turn"] * 4,
     *["subscribe"] * 3,
     *["unsubscribe"] * 2,
+    *["loop"] * 2,
+    *["pause", "drain"] * 2,
     "ping",
     "beat",
     "join",
+    "resume",
     "end",
     "lost",
 )
@@ -54,6 +59,11 @@ USUAL = [
     Subscription(name) for name in ("document_updates", "signing_updates", "notifications", "system_announcements")
 ]
 """What they want at first."""
+OVERLAPPING = [
+    delivery.subscription("document_updates", document_id="a"),
+    delivery.subscription("document_updates", event_types=("document_updated",)),
+]
+"""Several clauses that one event matches: it comes once all the same."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -84,11 +94,7 @@ WISHES: list[list[Subscription]] = [
     *([delivery.subscription("document_updates", document_id=d)] for d in FEW),
     *([delivery.subscription("signing_updates", signing_request_id=s)] for s in FEW),
     [delivery.subscription("organization_activity", document_id="a"), Subscription("notifications")],
-    # Several clauses that one event matches: it comes once all the same.
-    [
-        delivery.subscription("document_updates", document_id="a"),
-        delivery.subscription("document_updates", event_types=("document_updated",)),
-    ],
+    OVERLAPPING,
     [
         delivery.subscription("signing_updates", document_id="a"),
         delivery.subscription("signing_updates", signing_request_id="a"),
@@ -138,17 +144,22 @@ class Seat:
         self.spans: list[Span] = []
         self.messages: list[Message] = []
         self.end: tuple[int, int] | None = None
+        """How far the logs were when it left; None if it stayed to the end."""
 
     @property
     def is_open(self) -> bool:
         return self.client.connection.is_open
 
-    def position(self) -> tuple[int, int]:
-        organization = self.client.connection.organization
-        return organization.live.offset, organization.system.offset
+    def change(self, place: cursor.Cursor | Place) -> None:
+        """Note that what it wants now holds from this place on."""
+        assert place.organization is not None
+        assert place.system is not None
+        self.spans.append(Span(tuple(self.wanted.values()), (place.organization.offset, place.system.offset)))
 
-    def change(self) -> None:
-        self.spans.append(Span(tuple(self.wanted.values()), self.position()))
+    def leave(self) -> None:
+        """Note that it gets nothing of what comes now."""
+        organization = self.client.connection.organization
+        self.end = organization.live.offset, organization.system.offset
 
 
 class Play:
@@ -169,10 +180,15 @@ class Play:
                 await self.publish(LOGS[step.which % len(LOGS)], [HAPPENINGS[at % len(HAPPENINGS)] for at in places])
             elif step.verb == "turn":
                 self.turns.turn(step.what % 6 or None)
+            elif step.verb == "loop":
+                for _ in range(step.what % 4):
+                    await asyncio.sleep(0)
             elif self.seats:
                 seat = self.seats[step.which % len(self.seats)]
-                if seat.is_open:
-                    self.act(seat, step)
+                if step.verb == "resume":
+                    await self.resume(seat, step.what)
+                elif seat.is_open:
+                    await self.act(seat, step)
             self.listen()
 
     async def join(self, identity: Identity, form: str) -> Seat:
@@ -180,7 +196,21 @@ class Play:
         self.seats.append(seat)
         return seat
 
-    def finish(self) -> None:
+    async def resume(self, old: Seat, what: int) -> None:
+        """Come back as somebody who was here, with a cursor he once got and other wishes, perhaps."""
+        known = [m["cursor"] for m in old.messages if "cursor" in m]
+        if known:
+            seat = await self.join(old.identity, old.client.connection.form.name)
+            wishes = WISHES[what % len(WISHES)] if what % 2 else USUAL[:2]
+            await self.subscribe(seat, wishes, known[what % len(known)])
+
+    async def finish(self) -> None:
+        """Let everybody who is still there get everything."""
+        for seat in self.seats:
+            if seat.is_open:
+                self.node.hub.drained(seat.client.connection)
+        self.turns.run()
+        await clock.settle()
         self.turns.run()
         self.listen()
 
@@ -190,36 +220,46 @@ class Play:
         for entry in await self.node.publish(*happenings, organization_id=log):
             self.logs[log].append((entry, json.loads(entry.body)))
 
-    def act(self, seat: Seat, step: Step) -> None:
+    async def act(self, seat: Seat, step: Step) -> None:
         match step.verb:
             case "subscribe":
-                self.subscribe(seat, WISHES[step.what % len(WISHES)])
+                await self.subscribe(seat, WISHES[step.what % len(WISHES)])
             case "unsubscribe":
                 if seat.wanted:
                     subscription_id = list(seat.wanted)[step.what % len(seat.wanted)]
                     seat.client.receive({"type": "unsubscribe", "subscriptionId": subscription_id})
                     del seat.wanted[subscription_id]
-                    seat.change()
+                    seat.change(self.node.hub.place_of(seat.client.connection))
             case "ping":
                 seat.client.receive({"type": "ping"})
             case "beat":
                 self.node.hub._beat(seat.client.connection)
+            case "pause":
+                self.node.hub.paused(seat.client.connection)
+            case "drain":
+                self.node.hub.drained(seat.client.connection)
             case "end":
-                seat.end = seat.position()
+                seat.leave()
                 self.node.hub.end(seat.client.connection, codes.CLOSE_NORMAL)
             case "lost":
-                seat.end = seat.position()
+                seat.leave()
                 self.node.hub.lost(seat.client.connection)
 
-    def subscribe(self, seat: Seat, wishes: list[Subscription]) -> None:
-        seat.client.receive({"type": "subscribe", "subscriptions": to_builtins(wishes)})
+    async def subscribe(self, seat: Seat, wishes: list[Subscription], after: str | None = None) -> None:
+        request = {"type": "subscribe", "subscriptions": to_builtins(wishes)}
+        seat.client.receive(request if after is None else {**request, "cursor": after})
+        while seat.client.connection.inbox is not None:
+            await asyncio.sleep(0)
         self.listen()
         answer = next(m for m in reversed(seat.messages) if m["type"] in ("subscribed", "error"))
-        if answer["type"] == "subscribed":
-            seat.wanted.update(zip(answer["subscriptionIds"], wishes, strict=True))
-            seat.change()
-        else:
+        if answer["type"] == "error":
             assert any(delivery.is_outside(seat.identity, wish) for wish in wishes)
+            return
+        assert (answer.get("recovered"), answer["cursor"] if after else None) == (True if after else None, after)
+        seat.wanted.update(zip(answer["subscriptionIds"], wishes, strict=True))
+        place = cursor.decode(seat.identity.organization_id, answer["cursor"])
+        assert place is not None
+        seat.change(place)
 
     def listen(self) -> None:
         for seat in self.seats:
@@ -245,9 +285,9 @@ def _play(steps: Sequence[Step]) -> Play:
             play = Play(node, turns)
             for user, organization, form in FIRST:
                 seat = await play.join(delivery.member(user, organization, user), form)
-                play.subscribe(seat, USUAL)
+                await play.subscribe(seat, OVERLAPPING if form == "stream" else USUAL)
             await play.run(steps)
-            play.finish()
+            await play.finish()
             return play
 
     return clock.run(program())
@@ -267,7 +307,7 @@ def test_i2_each_match_once_in_log_order_and_none_missed(steps: list[Step]) -> N
         for half in (0, 1):
             got = [(e["id"], e) for e in events if (e["organizationId"] == SYSTEM_LOG) == bool(half)]
             due = [(event_id, event) for _, event_id, event in play.due(seat, half)]
-            if seat.is_open:
+            if seat.end is None:
                 assert got == due
             else:
                 assert got == due[: len(got)]
@@ -354,6 +394,7 @@ def test_nothing_is_kept_for_who_left(steps: list[Step]) -> None:
                 if seat.is_open:
                     node.hub.lost(seat.client.connection)
             turns.run()
+            await clock.settle()
             assert node.hub.connections == {}
             for organization in organizations:
                 assert organization.holders == 0

@@ -5,7 +5,7 @@ Not: live delivery (organization.py), whether a cursor can be continued at all (
 Rule 1 (I0): a place moves only past what was written to its connection or is not for it.
 Rule 2 (I2): the last step, from the log to the audience, is one step of the loop: nothing is lost or doubled between the two.
 Rule 3: a few connections at a time, in pages, with a turn of the loop after each: live work goes first.
-Rule 4: what is read from the engine beyond the live place is not looked at: it has not been delivered to this node yet.
+Rule 4: what is read beyond the live place is not looked at: it has not been delivered to this node, or not to this organization, yet.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ class CatchUp:
         self._workers: set[asyncio.Task[None]] = set()
         self._retries: set[asyncio.TimerHandle] = set()
         self._fills: dict[LogName, asyncio.Future[None]] = {}
-        self._items: OrderedDict[tuple[str, Position, Position], Item] = OrderedDict()
+        self._items: OrderedDict[tuple[str, LogName, Position, Position], Item] = OrderedDict()
+        """By organization, the event's own log, and both positions of its cursor: one place may be reached by an event of either log."""
 
     def begin(self, connection: Connection) -> None:
         """Read on for a connection that is behind. Cheap to call again."""
@@ -129,8 +130,13 @@ class CatchUp:
         """Write one page of one log and move on. Where the tail does not reach back, the page comes from the engine."""
         tail = self._tails.of(name)
         if tail is not None and tail.epoch == position.epoch and tail.holds_after(position.offset):
-            found = tail.find(connection.session.selection, position.offset, PAGE_BYTES)
-            self._write(connection, place, name, found.entries, found.reached)
+            entries, reached = tail.find(connection.session.selection, position.offset, PAGE_BYTES)
+            live = _live(connection, name)
+            if reached is not None and reached.offset > live.offset:
+                # Announcements are offered to organizations one by one; this one has not come to all that the node knows.
+                entries = [entry for entry in entries if entry.offset <= live.offset]
+                reached = tail.at(live.offset)
+            self._write(connection, place, name, entries, reached)
             return
         if await self._fill(name, position):
             return
@@ -142,8 +148,7 @@ class CatchUp:
         elif page.top.floor_offset > position.offset:
             self._lose_track(connection, "expired")
         else:
-            here = connection.organization.here
-            live = here.system if name == SYSTEM_LOG else here.organization
+            live = _live(connection, name)
             entries = [entry for entry in page.entries if entry.offset <= live.offset]
             selection = connection.session.selection
             matching = [entry for entry in entries if selection.matches(entry.keys)]
@@ -189,7 +194,7 @@ class CatchUp:
         form, view = connection.form, connection.session.selection.view
         if entries:
             chunks = [
-                self._item(connection.organization, _moved(place, name, entry), entry).chunk(
+                self._item(connection.organization, name, _moved(place, name, entry), entry).chunk(
                     form, sees_whole(view, entry.keys)
                 )
                 for entry in entries
@@ -201,14 +206,19 @@ class CatchUp:
         if entries:
             connection.told = _moved(place, name, entries[-1]).offsets
 
-    def _item(self, organization: Organization, place: Place, entry: Entry) -> Item:
-        key = (organization.organization_id, place.organization, place.system)
+    def _item(self, organization: Organization, name: LogName, place: Place, entry: Entry) -> Item:
+        key = (organization.organization_id, name, place.organization, place.system)
         item = self._items.get(key)
         if item is None:
             item = self._items[key] = Item(entry, organization.cursor_at(place), place)
             if len(self._items) > ITEMS_KEPT:
                 self._items.popitem(last=False)
         return item
+
+
+def _live(connection: Connection, name: LogName) -> Position:
+    here = connection.organization.here
+    return here.system if name == SYSTEM_LOG else here.organization
 
 
 def _moved(place: Place, name: LogName, entry: Entry) -> Place:
