@@ -43,7 +43,7 @@ async def _serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, starting.cancel)
     with suppress(asyncio.CancelledError):
-        async with RealtimeService(settings) as service:
+        async with RealtimeService(settings=settings) as service:
             server = make_server(service)
             fields = {"version": __version__, "database": settings.database, "authentication": settings.auth.mode}
             log.info("service started", extra=fields)

@@ -57,8 +57,9 @@ class AuthSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class LimitSettings:
-    """What one peer may ask for."""
+    """What one peer may ask for, and all together."""
 
+    connections: int = _number(10_000, "open connections of this node", 1, 10_000_000)
     subscriptions: int = _number(100, "subscriptions of one connection", 1, 100_000)
     message_bytes: int = _number(64 * KIB, "size of one WebSocket message from a client", KIB, 64 * MIB, "bytes")
     json_depth: int = _number(32, "nesting of one JSON message or event", 4, 256)
@@ -84,6 +85,12 @@ class Settings:
     retention_count: int | None = _number(None, "how many events of an organization are kept", 1, 1 << 53)
     retention_bytes: int = _number(1024 * MIB, "how much of an organization's log is kept", 64 * KIB, 1 << 53, "bytes")
     outbox_bytes: int = _number(MIB, "what may wait unsent for one connection", 16 * KIB, 1024 * MIB, "bytes")
+    message_queue_size: int = _number(
+        1000, "messages that may wait for a socket behind ASGI or handed in by the application", 2, 1_000_000
+    )
+    connection_timeout: int = _number(
+        5 * MINUTE_MS, "how long a peer may take none of what waits for it", 100, DAY_MS, "ms"
+    )
     tail_bytes: int = _number(
         64 * MIB, "newest events held in memory, of all organizations together", 0, 1 << 40, "bytes"
     )

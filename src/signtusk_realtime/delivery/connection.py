@@ -84,8 +84,8 @@ class Connection:
         """Whether somebody is about to read on for it."""
         self.is_paused = False
         """Whether its outlet is full."""
-        self.inbox: list[bytes] | None = None
-        """Messages that wait for an earlier one to take effect; None as a rule."""
+        self.inbox: list[bytes | Callable[[], object]] | None = None
+        """Messages, and acts of the application's own, that wait for an earlier one to take effect; None as a rule."""
 
     @property
     def transport(self) -> str:

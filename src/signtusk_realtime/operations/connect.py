@@ -32,7 +32,7 @@ class Admission(Struct, frozen=True):
 
 
 class Connect:
-    """See the module. `now_ms`: wall clock; `new_id(prefix)`: a fresh, time-ordered id."""
+    """See the module. `now_ms`: wall clock; `new_id(prefix)`: a fresh, time-ordered id; `opened`: called for each connection let in."""
 
     def __init__(
         self,
@@ -42,9 +42,11 @@ class Connect:
         heartbeat_interval_ms: int,
         now_ms: Callable[[], int],
         new_id: Callable[[str], str],
+        opened: Callable[[Connection], None] = lambda connection: None,
     ) -> None:
         self._hub = hub
         self._limits = limits
+        self._opened = opened
         self._heartbeat_interval_ms = heartbeat_interval_ms
         self._now_ms = now_ms
         self._new_id = new_id
@@ -59,12 +61,24 @@ class Connect:
         """Give an admission back."""
         self._hub.forgo(admission.organization)
 
-    def open(self, admission: Admission, outlet: Outlet, form: Format, *, id_prefix: str = "conn") -> Connection:
-        """Let the connection in and send `connected`. In a hub that was closed meanwhile it comes back closed."""
+    def open(
+        self,
+        admission: Admission,
+        outlet: Outlet,
+        form: Format,
+        *,
+        id_prefix: str = "conn",
+        connection_id: str | None = None,
+    ) -> Connection:
+        """Let the connection in and send `connected`. In a hub that was closed meanwhile it comes back closed.
+
+        `connection_id`: the id, where it was told to somebody before; else a fresh one with `id_prefix`.
+        """
         identity = admission.identity
         now_ms = self._now_ms()
         session = Session(identity, self._limits)
-        connection = self._hub.open(self._new_id(id_prefix), session, outlet, form, admission.organization, now_ms)
+        connection_id = connection_id or self._new_id(id_prefix)
+        connection = self._hub.open(connection_id, session, outlet, form, admission.organization, now_ms)
         if not connection.is_open:
             return connection
         expires_at = UNSET if identity.expires_at is None else format_milliseconds(identity.expires_at)
@@ -80,4 +94,5 @@ class Connect:
                 server=FEATURES,
             ),
         )
+        self._opened(connection)
         return connection

@@ -44,10 +44,17 @@ class Receive:
         """Do what one message asks for, or answer why not."""
         if connection.inbox is None:
             self._take(connection, text)
-        elif sum(map(len, connection.inbox)) + len(text) > INBOX_BYTES:
+        elif sum(len(one) for one in connection.inbox if isinstance(one, bytes)) + len(text) > INBOX_BYTES:
             self._hub.end(connection, codes.CLOSE_OVERLOADED)
         else:
             connection.inbox.append(text)
+
+    def in_turn(self, connection: Connection, act: Callable[[], object]) -> None:
+        """Do something of the application's own for a connection, in turn with its messages. Raises: what `act` raises, if it is done at once."""
+        if connection.inbox is None:
+            act()
+        else:
+            connection.inbox.append(act)
 
     async def close(self) -> None:
         """Let go of what still waits for the log; every connection has been closed."""
@@ -90,8 +97,18 @@ class Receive:
             self._hub.end(connection, codes.CLOSE_INTERNAL)
         waiting, connection.inbox = connection.inbox or [], None
         # Ordering: one of these may have to wait for the log itself; the rest then goes behind it.
-        for text in waiting:
-            self(connection, text)
+        for one in waiting:
+            if isinstance(one, bytes):
+                self(connection, one)
+            else:
+                self._act(connection, one)
+
+    def _act(self, connection: Connection, act: Callable[[], object]) -> None:
+        try:
+            if connection.is_open:
+                self.in_turn(connection, act)
+        except RealtimeError as error:
+            self._refuse(connection, error, UNSET)
 
     def _pong(self, connection: Connection, ping: Ping) -> None:
         has_subscribed = connection.session.has_subscribed

@@ -32,9 +32,9 @@ class Subscriptions:
         self._new_id = new_id
 
     def subscribe(
-        self, connection: Connection, request: Subscribe
+        self, connection: Connection, request: Subscribe, *, subscription_ids: tuple[str, ...] | None = None
     ) -> tuple[tuple[str, ...], Coroutine[None, None, None] | None]:
-        """Begin what a request asks for, and answer it; give the subscription ids.
+        """Begin what a request asks for, and answer it; give the subscription ids, fresh ones unless they were told to somebody before.
 
         Where the log must be asked about the cursor, the answer is still to come: the second value is what does it, to be awaited before
         the connection's next message. Raises: InvalidInput, LimitExceeded, Forbidden.
@@ -47,7 +47,7 @@ class Subscriptions:
             is_single = request.subscription is not UNSET
             path = ("subscription",) if is_single else ("subscriptions", *(error.path or ()))
             raise Forbidden(error.message, path=path) from None
-        subscription_ids = tuple(self._new_id("sub") for _ in added)
+        subscription_ids = subscription_ids or tuple(self._new_id("sub") for _ in added)
         session.add(subscription_ids, added, selection)
         self._hub.counters.subscriptions[connection.transport] += len(added)
         place = self._place(connection, request.cursor)

@@ -45,7 +45,7 @@ def open_files() -> set[str]:
 def test_settings_are_checked_when_the_service_is_made() -> None:
     """What cannot work is refused before anything is opened, all of it at once."""
     with pytest.raises(InvalidSettings) as caught:
-        RealtimeService(Settings(port=-1, limits=LimitSettings(batch=0)))
+        RealtimeService(settings=Settings(port=-1, limits=LimitSettings(batch=0)))
     assert len(caught.value.faults) == 2
 
 
@@ -75,7 +75,7 @@ async def test_initialize_and_cleanup_are_idempotent() -> None:
 
 async def test_any_number_of_lives_leaves_nothing_but_the_log(tmp_path: Path) -> None:
     """A service can begin anew; what was published stays, no file stays open (tasks and threads: tests/support/leftovers.py)."""
-    service = RealtimeService(Settings(database=str(tmp_path / "log.db")))
+    service = RealtimeService(settings=Settings(database=str(tmp_path / "log.db")))
     before = open_files()
     for life in range(3):
         async with service:
@@ -88,8 +88,8 @@ async def test_a_failed_start_leaves_nothing(tmp_path: Path) -> None:
     """A service whose database cannot be had holds nothing, and starts once it can be had."""
     settings = Settings(database=str(tmp_path / "log.db"))
     before = open_files()
-    second = RealtimeService(settings)
-    async with RealtimeService(settings):
+    second = RealtimeService(settings=settings)
+    async with RealtimeService(settings=settings):
         with_one = open_files()
         with pytest.raises(ConfigurationError, match=f"in use by process {os.getpid()}"):
             await second.initialize()
@@ -103,7 +103,7 @@ async def test_a_failed_start_leaves_nothing(tmp_path: Path) -> None:
 
 async def test_limits_reach_their_rooms() -> None:
     """A setting has an effect: the size of an event is bounded by the service's own limit."""
-    async with RealtimeService(Settings(limits=LimitSettings(payload_bytes=1024))) as service:
+    async with RealtimeService(settings=Settings(limits=LimitSettings(payload_bytes=1024))) as service:
         identity = await service.rooms.authenticator.authenticate(Credentials(purpose="publish"))
         event = sample_event("document_update", organizationId=ORGANIZATION, changes={"text": "x" * 1024})
         with pytest.raises(RealtimeError, match="at most 1024 are allowed") as caught:
@@ -113,7 +113,7 @@ async def test_limits_reach_their_rooms() -> None:
 
 async def test_a_server_is_made_of_a_running_service() -> None:
     """The native server listens where the settings say, and ends without the service ending."""
-    async with RealtimeService(Settings(port=0)) as service:
+    async with RealtimeService(settings=Settings(port=0)) as service:
         server = make_server(service)
         await server.start()
         assert server.port != 0

@@ -1,0 +1,42 @@
+"""What stands behind the ASGI mount of a running service.
+
+Owns: putting it together.   Not: what it does (server/asgi.py), the service's life (realtime.py).
+"""
+
+from __future__ import annotations
+
+from signtusk_realtime import __version__
+from signtusk_realtime.server.asgi import Doors
+from signtusk_realtime.server.entrance import Entrance
+from signtusk_realtime.server.http import HttpApi
+from signtusk_realtime.server.origins import LoopbackPolicy
+from signtusk_realtime.service.rooms import Rooms
+
+WEBSOCKET_PATH = "/ws"
+
+
+def make_doors(rooms: Rooms) -> Doors:
+    """Make the doors of one life of a service."""
+    policy = LoopbackPolicy()
+    entrance = Entrance(
+        hub=rooms.hub,
+        connect=rooms.connect,
+        subscriptions=rooms.subscriptions,
+        receive=rooms.receive,
+        authenticator=rooms.authenticator,
+        policy=policy,
+        limits=rooms.limits,
+        changed=lambda: None,
+    )
+    api = HttpApi(
+        publish=rooms.publish,
+        history=rooms.history,
+        authenticator=rooms.authenticator,
+        policy=policy,
+        limits=rooms.limits,
+        health=lambda: rooms.hub.engine_health,
+        is_stopping=lambda: entrance.is_stopping,
+        version=__version__,
+        websocket_path=WEBSOCKET_PATH,
+    )
+    return Doors(entrance, api, rooms.pumps)

@@ -1,0 +1,190 @@
+"""What a running service is made of, and the order in which its parts begin and end.
+
+Owns: which engine and authenticator there are, the operations over them.   Not: sockets (server), what each part does.
+Rule 1: here alone concrete engines and authenticators are named.   Rule 2: what began is ended in the opposite order, also when a later part
+failed to begin.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from signtusk_realtime.auth.authenticator import Authenticator
+from signtusk_realtime.auth.development import DevelopmentAuthenticator
+from signtusk_realtime.config import Settings
+from signtusk_realtime.delivery.connection import Connection
+from signtusk_realtime.delivery.formats import STREAM
+from signtusk_realtime.delivery.hub import Hub
+from signtusk_realtime.engines.engine import Engine
+from signtusk_realtime.engines.sqlite import SqliteEngine
+from signtusk_realtime.events.log import EngineHealth, Retention
+from signtusk_realtime.operations.connect import Connect
+from signtusk_realtime.operations.history import History
+from signtusk_realtime.operations.ids import new_id
+from signtusk_realtime.operations.publish import Publish
+from signtusk_realtime.operations.receive import Receive
+from signtusk_realtime.operations.subscribe import Subscriptions
+from signtusk_realtime.protocol.codes import CloseCode
+from signtusk_realtime.server.entrance import ServerLimits
+from signtusk_realtime.server.outlets import Pumps
+from signtusk_realtime.service.emitter import Emitter
+from signtusk_realtime.service.handed import HandedIn, Pending
+from signtusk_realtime.service.listeners import ConnectionChange, Listeners, ServiceEvent
+from signtusk_realtime.sessions.session import SessionLimits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rooms:
+    """What runs between `initialize` and `cleanup`; servers are built over it."""
+
+    engine: Engine
+    hub: Hub
+    authenticator: Authenticator
+    connect: Connect
+    subscriptions: Subscriptions
+    receive: Receive
+    publish: Publish
+    history: History
+    pumps: Pumps
+    handed: HandedIn
+    emit: Emitter
+    limits: ServerLimits
+
+
+async def begin(settings: Settings, listeners: Listeners, begun: AsyncExitStack) -> Rooms:
+    """Open the log and begin delivery; `begun` ends it all. Raises: ConfigurationError, Unavailable."""
+    engine = _engine(settings)
+    telling = _Telling(listeners)
+    hub = Hub(
+        engine,
+        heartbeat_interval_s=settings.heartbeat_interval / 1000,
+        pong_timeout_s=settings.pong_timeout / 1000,
+        connection_timeout_s=settings.connection_timeout / 1000,
+        tail_bytes=settings.tail_bytes,
+        closed=telling.closed,
+    )
+    # Ordering: what ends a part is noted before the part begins, for it may fail half-way; ending what never began does nothing.
+    begun.push_async_callback(listeners.close)
+    begun.push_async_callback(engine.close)
+    # An engine tells changes only: one that started is well unless it says otherwise.
+    hub.health(EngineHealth("ok"))
+    await engine.start(hub)
+    rooms = telling.rooms = _furnished(settings, engine, hub, telling)
+    begun.push_async_callback(rooms.pumps.close)
+    begun.push_async_callback(rooms.receive.close)
+    begun.push_async_callback(hub.close)
+    begun.push_async_callback(rooms.handed.close)
+    await hub.start()
+    return rooms
+
+
+def _engine(settings: Settings) -> Engine:
+    retention = Retention(
+        age_ms=settings.retention_age, count=settings.retention_count, max_bytes=settings.retention_bytes
+    )
+    return SqliteEngine(settings.database, durability=settings.durability, retention=retention)
+
+
+def _furnished(settings: Settings, engine: Engine, hub: Hub, telling: _Telling) -> Rooms:
+    limits = server_limits(settings)
+    session_limits = SessionLimits(subscriptions=limits.subscriptions, json_depth=limits.json_depth)
+    subscriptions = Subscriptions(engine, hub, new_id=new_id)
+    receive = Receive(hub, subscriptions, monotonic_s=time.monotonic, now_ms=wall_ms)
+    publish = Publish(engine, now_ms=wall_ms, new_id=new_id, max_payload_bytes=limits.payload_bytes)
+    pumps = Pumps(max_messages=settings.message_queue_size, max_bytes=settings.outbox_bytes)
+    connect = Connect(
+        hub,
+        limits=session_limits,
+        heartbeat_interval_ms=settings.heartbeat_interval,
+        now_ms=wall_ms,
+        new_id=new_id,
+        opened=telling.opened,
+    )
+    handed = HandedIn(
+        hub=hub,
+        connect=connect,
+        subscriptions=subscriptions,
+        receive=receive,
+        pumps=pumps,
+        limits=session_limits,
+        max_connections=settings.limits.connections,
+        message_bytes=limits.message_bytes,
+        retry_ms=limits.retry_ms,
+        new_id=new_id,
+        turned_away=telling.turned_away,
+    )
+    return Rooms(
+        engine=engine,
+        hub=hub,
+        authenticator=DevelopmentAuthenticator(),
+        connect=connect,
+        subscriptions=subscriptions,
+        receive=receive,
+        publish=publish,
+        history=History(engine),
+        pumps=pumps,
+        handed=handed,
+        emit=Emitter(publish, handed, json_depth=limits.json_depth, payload_bytes=limits.payload_bytes),
+        limits=limits,
+    )
+
+
+def server_limits(settings: Settings) -> ServerLimits:
+    """Give what the settings say of one server's bounds."""
+    limits = settings.limits
+    return ServerLimits(
+        message_bytes=limits.message_bytes,
+        json_depth=limits.json_depth,
+        batch=limits.batch,
+        payload_bytes=limits.payload_bytes,
+        body_bytes=limits.body_bytes,
+        outbox_bytes=settings.outbox_bytes,
+        subscriptions=limits.subscriptions,
+        drain_timeout_s=settings.drain_timeout / 1000,
+    )
+
+
+def wall_ms() -> int:
+    """Give the time in milliseconds since 1970 UTC."""
+    return time.time_ns() // 1_000_000
+
+
+class _Telling:
+    """Tells the application's listeners of connections, whichever way they came in."""
+
+    def __init__(self, listeners: Listeners) -> None:
+        self._listeners = listeners
+        self.rooms: Rooms
+
+    def opened(self, connection: Connection) -> None:
+        is_stream = connection.form is STREAM
+        event: ServiceEvent = "sse_connection_added" if is_stream else "ws_connection_added"
+        self._listeners.tell(event, self._change(connection, None))
+
+    def closed(self, connection: Connection, code: CloseCode | None) -> None:
+        is_stream = connection.form is STREAM
+        event: ServiceEvent = "sse_connection_removed" if is_stream else "ws_connection_removed"
+        self._listeners.tell(event, self._change(connection, code))
+
+    def turned_away(self, connection_id: str, pending: Pending, code: CloseCode) -> None:
+        event: ServiceEvent = "sse_connection_removed" if pending.form is STREAM else "ws_connection_removed"
+        change = ConnectionChange(
+            connection_id=connection_id,
+            user_id=pending.identity.user_id,
+            organization_id=pending.identity.organization_id,
+            metadata=self.rooms.handed.metadata_of(connection_id),
+            code=code.number,
+        )
+        self._listeners.tell(event, change)
+
+    def _change(self, connection: Connection, code: CloseCode | None) -> ConnectionChange:
+        identity = connection.session.identity
+        return ConnectionChange(
+            connection_id=connection.connection_id,
+            user_id=identity.user_id,
+            organization_id=identity.organization_id,
+            metadata=self.rooms.handed.metadata_of(connection.connection_id),
+            code=None if code is None else code.number,
+        )

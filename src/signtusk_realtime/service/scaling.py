@@ -1,0 +1,139 @@
+"""The configuration object of the original, and what each of its fields does here.
+
+Owns: its names, its form in Python and as the original's camelCase object, and its way into the settings.   Not: settings themselves (config).
+Rule 1: every field has an effect, or its meaning says why it has none.   Rule 2: an unknown name is refused, with the nearest known one.
+Rule 3: what is said both here and in the settings, with different values, is a fault: nobody has to know which one would win.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any, Final, Literal, TypeVar, get_type_hints
+
+from msgspec import ValidationError, convert
+
+from signtusk_realtime.config import InvalidSettings, Settings
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RedisCluster:
+    """Several nodes over Redis: not available in this version. `enabled` is refused; without it, `nodes` and `options` mean nothing."""
+
+    enabled: bool = False
+    nodes: Sequence[str | Mapping[str, object]] = ()
+    options: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadBalancing:
+    """How clients are spread over nodes: checked, and without effect while there is one node, which gets them all.
+
+    `health_check_interval`: milliseconds.
+    """
+
+    strategy: Literal["round_robin", "least_connections", "sticky_session"] = "round_robin"
+    health_check_interval: int = 60_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScalingConfig:
+    """What the original called its scaling configuration. Times are milliseconds.
+
+    `max_connections_per_server`: further ones are refused (setting limits.connections).
+    `heartbeat_interval`: how often a peer is pinged.
+    `connection_timeout`: how long a peer may take none of what waits for it.
+    `message_queue_size`: how many messages may wait for a socket behind ASGI, or handed in.
+    """
+
+    max_connections_per_server: int = 10_000
+    heartbeat_interval: int = 30_000
+    connection_timeout: int = 300_000
+    message_queue_size: int = 1_000
+    redis_cluster: RedisCluster = field(default_factory=RedisCluster)
+    load_balancing: LoadBalancing = field(default_factory=LoadBalancing)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, object]) -> ScalingConfig:
+        """Read the original's camelCase object; what is left out has its default. Raises: InvalidSettings, with every fault."""
+        faults: list[str] = []
+        config = _read(cls, values, "", faults)
+        if faults:
+            raise InvalidSettings(faults)
+        return config
+
+
+def create_default_config() -> ScalingConfig:
+    """Give a configuration to change by `dataclasses.replace`, or to use as it is."""
+    return ScalingConfig()
+
+
+_OF_SETTING: Final = {
+    "limits.connections": "max_connections_per_server",
+    "heartbeat_interval": "heartbeat_interval",
+    "connection_timeout": "connection_timeout",
+    "message_queue_size": "message_queue_size",
+}
+_STRATEGIES: Final = ("round_robin", "least_connections", "sticky_session")
+
+
+def combined(config: ScalingConfig, settings: Settings) -> Settings:
+    """Give the settings with what the configuration says. Raises: InvalidSettings."""
+    faults = list(_unavailable(config))
+    defaults, found = ScalingConfig(), {}
+    for name, ours in _OF_SETTING.items():
+        group, _, own = name.rpartition(".")
+        here = getattr(config, ours)
+        there = getattr(getattr(settings, group) if group else settings, own)
+        default = getattr(defaults, ours)
+        if here == default:
+            here = there
+        elif there not in (default, here):
+            faults.append(f"{name}: the settings say {there!r}, the configuration says {here!r} ({ours}); say it once")
+        found[name] = here
+    if faults:
+        raise InvalidSettings(faults)
+    limits = replace(settings.limits, connections=found.pop("limits.connections"))
+    return replace(settings, limits=limits, **found)
+
+
+def _unavailable(config: ScalingConfig) -> Iterator[str]:
+    if config.redis_cluster.enabled:
+        yield "redis_cluster.enabled: Redis is not available in this version; leave it False"
+    if config.load_balancing.strategy not in _STRATEGIES:
+        yield f"load_balancing.strategy: {config.load_balancing.strategy!r} is not one of {', '.join(_STRATEGIES)}"
+    interval: object = config.load_balancing.health_check_interval
+    if not isinstance(interval, int) or isinstance(interval, bool) or interval < 1:
+        yield f"load_balancing.health_check_interval: {interval!r} is not a number of milliseconds above 0"
+
+
+def _read(kind: type[T], values: Mapping[str, object], at: str, faults: list[str]) -> T:
+    """Read one object of the original into its dataclass; faults are noted, and what has one is left at its default."""
+    types = get_type_hints(kind)
+    # Any dataclass of this file will do; typeshed knows them as instances only.
+    known = {_camel(one.name): one.name for one in fields(kind)}  # type: ignore[arg-type]  # T is one of three dataclasses
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        name = known.get(key)
+        if name is None:
+            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.6)
+            hint = f"did you mean {at}{near[0]}?" if near else f"known are {', '.join(known)}"
+            faults.append(f"{at}{key} is no field of the configuration; {hint}")
+        elif not is_dataclass(types[name]):
+            try:
+                found[name] = convert(value, types[name])
+            except ValidationError as error:
+                faults.append(f"{at}{key}: {error}")
+        elif isinstance(value, Mapping):
+            found[name] = _read(types[name], value, f"{at}{key}.", faults)
+        else:
+            faults.append(f"{at}{key}: an object is expected, not {type(value).__name__}")
+    return kind(**found)
+
+
+def _camel(name: str) -> str:
+    return re.sub("_(.)", lambda match: match[1].upper(), name)

@@ -1,0 +1,93 @@
+"""Native servers over a service.
+
+Owns: making them.   Not: sockets and their lives (server/server.py).
+Why apart from realtime.py: an application that only embeds the service is installed without what a native server needs.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from signtusk_realtime import __version__
+from signtusk_realtime.errors import InvalidInput
+from signtusk_realtime.server.origins import LoopbackPolicy
+from signtusk_realtime.service.mount import WEBSOCKET_PATH
+from signtusk_realtime.service.realtime import RealtimeService
+
+if TYPE_CHECKING:
+    from signtusk_realtime.server.server import RealtimeServer
+
+
+def make_server(
+    service: RealtimeService, *, port: int | None = None, websocket_path: str = WEBSOCKET_PATH
+) -> RealtimeServer:
+    """Make the native server of a running service, on the address its settings name. Who asked starts it, and stops it before `cleanup`."""
+    from signtusk_realtime.server.server import RealtimeServer  # noqa: PLC0415 - see the module
+
+    settings, rooms = service.settings, service.rooms
+    return RealtimeServer(
+        hub=rooms.hub,
+        connect=rooms.connect,
+        subscriptions=rooms.subscriptions,
+        receive=rooms.receive,
+        publish=rooms.publish,
+        history=rooms.history,
+        authenticator=rooms.authenticator,
+        policy=LoopbackPolicy(),
+        version=__version__,
+        host=settings.host,
+        port=settings.port if port is None else port,
+        limits=rooms.limits,
+        websocket_path=websocket_path,
+    )
+
+
+class WebSocketServer:
+    """A native server of a service, WebSocket and all the rest. Starts, stops, and starts again."""
+
+    def __init__(self, service: RealtimeService, port: int, path: str) -> None:
+        self._service = service
+        self._port = port
+        self._path = path
+        self._running: RealtimeServer | None = None
+
+    @property
+    def port(self) -> int:
+        """The port listened on; the one asked for until then."""
+        return self._port if self._running is None else self._running.port
+
+    async def start(self) -> None:
+        """Listen. Does nothing if it does. Raises: Unavailable before the service's `initialize`, ConfigurationError if the port cannot be had."""
+        if self._running is None:
+            server = make_server(self._service, port=self._port, websocket_path=self._path)
+            await server.start()
+            self._running = server
+            self._service.servers.add(self)
+
+    async def stop(self) -> None:
+        """End every connection that came in through it, and listen no more. Does nothing if it does not listen."""
+        running, self._running = self._running, None
+        self._service.servers.discard(self)
+        if running is not None:
+            await running.stop()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+
+def create_websocket_server(service: RealtimeService, port: int = 8080, path: str = WEBSOCKET_PATH) -> WebSocketServer:
+    """Make a server on the settings' host; port 0 takes a free one, `path` is where WebSockets are opened. Raises: InvalidInput."""
+    if not path.startswith("/") or not path.isascii() or any(sign in path for sign in "?#{} "):
+        raise InvalidInput(
+            f"not a path: {path!r}; it begins with / and has no query", code="invalid_request", path=("path",)
+        )
+    if not 0 <= port <= 65_535:
+        raise InvalidInput(f"not a port: {port}; 0 to 65535 are allowed", code="invalid_request", path=("port",))
+    return WebSocketServer(service, port, path)
