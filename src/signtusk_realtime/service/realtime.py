@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Protocol, Self
 
-from signtusk_realtime.config import Settings, check
+from signtusk_realtime.config import InvalidSettings, Settings, check
 from signtusk_realtime.delivery.formats import STREAM, TEXTS
 from signtusk_realtime.errors import InvalidInput, Unavailable
 from signtusk_realtime.events.ids import check_id, check_organization_id
@@ -30,6 +30,7 @@ from signtusk_realtime.events.kinds import (
     UserPresenceEvent,
 )
 from signtusk_realtime.events.subscriptions import Subscription
+from signtusk_realtime.observability.metrics import MetricsMapping
 from signtusk_realtime.protocol import json, messages
 from signtusk_realtime.protocol.messages import Subscribe, Unsubscribe
 from signtusk_realtime.service.emitter import Published
@@ -59,6 +60,8 @@ class RealtimeService:
     """See the module. `config` is the original's object, `settings` has every name there is. Raises: InvalidSettings, with every fault."""
 
     def __init__(self, config: ScalingConfig | None = None, *, settings: Settings | None = None) -> None:
+        if config is not None and not isinstance(config, ScalingConfig):
+            raise InvalidSettings([f"config: a ScalingConfig is expected, not {type(config).__name__}"])
         settings = Settings() if settings is None else settings
         self.settings = settings if config is None else combined(config, settings)
         check(self.settings)
@@ -241,6 +244,10 @@ class RealtimeService:
         `metrics_updated` with the figures. Raises: InvalidInput for an event there is not.
         """
         return self._listeners.on(event, callback)
+
+    def get_metrics(self) -> MetricsMapping:
+        """Give the figures of this node by their camelCase names, rates over the last 10 seconds. All are measured."""
+        return self.rooms.metrics.get()
 
     # ---- in an application of somebody else's
 

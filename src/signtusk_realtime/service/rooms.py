@@ -20,6 +20,7 @@ from signtusk_realtime.delivery.hub import Hub
 from signtusk_realtime.engines.engine import Engine
 from signtusk_realtime.engines.sqlite import SqliteEngine
 from signtusk_realtime.events.log import EngineHealth, Retention
+from signtusk_realtime.observability.metrics import Metrics, MetricsMapping
 from signtusk_realtime.operations.connect import Connect
 from signtusk_realtime.operations.history import History
 from signtusk_realtime.operations.ids import new_id
@@ -47,6 +48,7 @@ class Rooms:
     receive: Receive
     publish: Publish
     history: History
+    metrics: Metrics
     pumps: Pumps
     handed: HandedIn
     emit: Emitter
@@ -76,7 +78,9 @@ async def begin(settings: Settings, listeners: Listeners, begun: AsyncExitStack)
     begun.push_async_callback(rooms.receive.close)
     begun.push_async_callback(hub.close)
     begun.push_async_callback(rooms.handed.close)
+    begun.callback(rooms.metrics.stop)
     await hub.start()
+    rooms.metrics.start()
     return rooms
 
 
@@ -92,7 +96,9 @@ def _furnished(settings: Settings, engine: Engine, hub: Hub, telling: _Telling) 
     session_limits = SessionLimits(subscriptions=limits.subscriptions, json_depth=limits.json_depth)
     subscriptions = Subscriptions(engine, hub, new_id=new_id)
     receive = Receive(hub, subscriptions, monotonic_s=time.monotonic, now_ms=wall_ms)
-    publish = Publish(engine, now_ms=wall_ms, new_id=new_id, max_payload_bytes=limits.payload_bytes)
+    publish = Publish(
+        engine, now_ms=wall_ms, new_id=new_id, max_payload_bytes=limits.payload_bytes, counters=hub.counters
+    )
     pumps = Pumps(max_messages=settings.message_queue_size, max_bytes=settings.outbox_bytes)
     connect = Connect(
         hub,
@@ -124,6 +130,7 @@ def _furnished(settings: Settings, engine: Engine, hub: Hub, telling: _Telling) 
         receive=receive,
         publish=publish,
         history=History(engine),
+        metrics=Metrics(hub.counters, pending=lambda: hub.pending, updated=telling.measured),
         pumps=pumps,
         handed=handed,
         emit=Emitter(publish, handed, json_depth=limits.json_depth, payload_bytes=limits.payload_bytes),
@@ -178,6 +185,9 @@ class _Telling:
             code=code.number,
         )
         self._listeners.tell(event, change)
+
+    def measured(self, figures: MetricsMapping) -> None:
+        self._listeners.tell("metrics_updated", figures)
 
     def _change(self, connection: Connection, code: CloseCode | None) -> ConnectionChange:
         identity = connection.session.identity
