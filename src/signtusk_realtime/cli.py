@@ -20,7 +20,7 @@ from signtusk_realtime import __version__
 from signtusk_realtime.config import SETTINGS, Configuration, InvalidSettings, load
 from signtusk_realtime.config.check import SERVE_DEFAULTS
 from signtusk_realtime.config.settings import NONE, Setting, Value, values_of
-from signtusk_realtime.errors import InvalidInput, RealtimeError
+from signtusk_realtime.errors import ConfigurationError, InvalidInput, RealtimeError, Unavailable
 
 try:
     from cyclopts import App, CycloptsError, Group, Parameter
@@ -43,6 +43,10 @@ DEFAULT_URL: Final = "http://127.0.0.1:8080"
 Url = Annotated[str, Parameter(help="Where the service is: http(s)://host:port.", metavar="URL")]
 Token = Annotated[str | None, Parameter(help="Bearer token.")]
 TokenFile = Annotated[Path | None, Parameter(help="File with the bearer token.", metavar="FILE")]
+DatabaseFile = Annotated[
+    str | None, Parameter(help="File of the database; by default the one that `serve` would use.", metavar="FILE")
+]
+SettingsFile = Annotated[Path | None, Parameter(help="TOML file of settings, for the database's name.", metavar="FILE")]
 
 _OPTIONS = Group("Settings", help="Also SIGNTUSK_REALTIME_… in the environment, and keys of a TOML file.", sort_key=1)
 
@@ -165,6 +169,63 @@ def subscribe(
     return DONE
 
 
+def backup(
+    target: Annotated[Path, Parameter(help="File to write.", metavar="TARGET")],
+    /,
+    *,
+    force: Annotated[bool, Parameter(help="Replace the file if it exists.", negative="")] = False,
+    database: DatabaseFile = None,
+    config: SettingsFile = None,
+) -> int:
+    """Copy the database into one file, checked and of one moment, while its server goes on; print what it holds as a line of JSON.
+
+    Exits with 0 if the backup is on the disk, 1 if it could not be made, 2 if the database or the target cannot be used so. Then the
+    target is as it was.
+    """
+    from signtusk_realtime.engines.sqlite.backup import back_up  # noqa: PLC0415 - a client needs no engine
+
+    path = _database(database, config)
+    try:
+        logs, events, size = back_up(path, target.absolute(), may_replace=force)
+    except (ConfigurationError, Unavailable) as error:
+        return _complain(FAILED, error.message)
+    print(json.dumps({"target": str(target.absolute()), "logs": logs, "events": events, "bytes": size}))
+    return DONE
+
+
+def restore(
+    source: Annotated[Path, Parameter(help="A backup.", metavar="SOURCE")],
+    /,
+    *,
+    database: DatabaseFile = None,
+    config: SettingsFile = None,
+) -> int:
+    """Put a backup in the place of the database, which no server may be using; print what it holds now as a line of JSON.
+
+    What was there before is kept beside it, under the name that is printed as "replaced". All clients are told to reload their state:
+    every log begins a new life, in which a cursor of the one before is not continued. Exits with 0 if it is done, 1 if it could not be
+    done, 2 if the source or the database cannot be used so. Then the database is as it was.
+    """
+    from signtusk_realtime.engines.sqlite.restore import restore as put_back  # noqa: PLC0415 - a client needs no engine
+
+    path = _database(database, config)
+    try:
+        (logs, events, size), replaced = put_back(path, source.absolute())
+    except (ConfigurationError, Unavailable) as error:
+        return _complain(FAILED, error.message)
+    was = None if replaced is None else str(replaced)
+    print(json.dumps({"database": str(path), "replaced": was, "logs": logs, "events": events, "bytes": size}))
+    return DONE
+
+
+def _database(given: str | None, config: Path | None) -> Path:
+    """Give the file that `serve` would use. If it is named, no other setting is looked at, so that a fault in one is no obstacle."""
+    name = load({}, os.environ, config).settings.database if given is None else given
+    if name in ("", ":memory:"):
+        raise InvalidInput(f"--database: {name!r} is no file")
+    return Path(name).absolute()
+
+
 def _say(line: str) -> None:
     _complain(FAILED, line)
 
@@ -239,3 +300,5 @@ app.command(_with_settings(serve))
 app.command(_with_settings(check_config))
 app.command(publish)
 app.command(subscribe)
+app.command(backup)
+app.command(restore)

@@ -76,6 +76,15 @@ class Served:
                     assert isinstance(port, int)
                     self.port = port
 
+    async def says(self, message: str) -> JsonObject:
+        """Wait for the next line with this message."""
+        async with asyncio.timeout(DEADLINE_S):
+            while True:
+                line = await self._line()
+                assert line is not None, f"the server ended: {self.lines}"
+                if line["message"] == message:
+                    return line
+
     async def ended(self) -> int:
         """Wait for its end; give its exit code."""
         async with asyncio.timeout(DEADLINE_S):

@@ -110,7 +110,7 @@ class SqliteEngine:
         self._drained: asyncio.Future[None] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._followed: set[LogName] = set()
-        self._fault: str | None = None
+        self._health = EngineHealth("ok")
 
     async def start(self, sink: Sink) -> None:
         self._loop = asyncio.get_running_loop()
@@ -260,13 +260,13 @@ class SqliteEngine:
                 size += sum([len(record.value) for record in request.commit.put])
         return group
 
-    def _group_done(self, steps: Sequence[Step], fault: str | None) -> None:
+    def _group_done(self, steps: Sequence[Step], health: EngineHealth) -> None:
         # The next group starts before this one is told: the disk works while the loop delivers. Its own
         # end reaches the loop by a later call, so the order holds.
         self._is_busy = False
         self._launch()
         self._deliver(steps)
-        self._set_fault(fault)
+        self._set_health(health)
         for step in steps:
             request = step.request
             if request is None or request.future.done():
@@ -277,11 +277,11 @@ class SqliteEngine:
                 request.future.set_result(step.answer)
 
     def _chore_done(
-        self, chore: _Chore, steps: Sequence[Step], fault: str | None, has_more: bool, error: Exception | None
+        self, chore: _Chore, steps: Sequence[Step], health: EngineHealth, has_more: bool, error: Exception | None
     ) -> None:
         self._is_busy = False
         self._deliver(steps)
-        self._set_fault(fault)
+        self._set_health(health)
         if not chore.future.done():
             if error is not None:
                 chore.future.set_exception(error)
@@ -300,10 +300,9 @@ class SqliteEngine:
                 else:
                     followed.discard(request.log)
 
-    def _set_fault(self, fault: str | None) -> None:
-        if fault != self._fault:
-            self._fault = fault
-            health = EngineHealth("ok") if fault is None else EngineHealth("degraded", f"commits fail: {fault}")
+    def _set_health(self, health: EngineHealth) -> None:
+        if health != self._health:
+            self._health = health
             self._tell(self._sink.health, health)
 
     def _tell(self, method: Callable[_P, None], *args: _P.args, **kwargs: _P.kwargs) -> None:
@@ -370,7 +369,7 @@ class SqliteEngine:
 
     def _run_group(self, group: Sequence[Request]) -> None:
         steps = self._writer.run(group)
-        self._loop.call_soon_threadsafe(self._group_done, steps, self._writer.fault)
+        self._loop.call_soon_threadsafe(self._group_done, steps, self._writer.health)
 
     def _run_chore(self, chore: _Chore) -> None:
         steps: list[Step] = []
@@ -381,4 +380,4 @@ class SqliteEngine:
             has_more = chore.work()
         except Exception as error:  # noqa: BLE001 - border: the chore is answered, whatever it is
             failure = error if isinstance(error, Unavailable) else Unavailable(f"the database failed: {error}")
-        self._loop.call_soon_threadsafe(self._chore_done, chore, steps, self._writer.fault, has_more, failure)
+        self._loop.call_soon_threadsafe(self._chore_done, chore, steps, self._writer.health, has_more, failure)

@@ -49,8 +49,8 @@ class Lock:
             holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
             os.close(descriptor)
             raise ConfigurationError(
-                f"the database {database} is in use by process {holder}; one server owns it at a time:"
-                " stop that process, or give this server another database"
+                f"the database {database} is in use by process {holder}; one process owns it at a time:"
+                " stop that process, or name another database"
             ) from error
         # A full disk must not keep a server from starting, which may be what makes room.
         with suppress(OSError):
@@ -113,5 +113,6 @@ class Ballast:
 def is_full(error: Exception) -> bool:
     """Say whether an error means that the disk has no room."""
     if isinstance(error, sqlite3.Error):
-        return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+        # The second: no room for the index of the write-ahead log, which SQLite reports as a failure to read and write.
+        return getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -20,7 +20,7 @@ from signtusk_realtime.engines.sqlite.layout import Address, LogState
 from signtusk_realtime.engines.sqlite.stage import Stage
 from signtusk_realtime.engines.sqlite.store import Changes, Delivery, Store
 from signtusk_realtime.errors import Unavailable
-from signtusk_realtime.events.log import Commit, Committed, Epoch, LogName, Reused, Stale
+from signtusk_realtime.events.log import Commit, Committed, EngineHealth, Epoch, LogName, Reused, Stale
 
 _log = logging.getLogger(__name__)
 
@@ -60,6 +60,13 @@ class Writer:
         self.fault: str | None = None
         self._ballast = ballast
         self._clock = clock
+
+    @property
+    def health(self) -> EngineHealth:
+        """How the database is. Without room nothing new is taken until there is some; another fault may be over with the next commit."""
+        if self.fault is None:
+            return EngineHealth("ok")
+        return EngineHealth("unavailable" if self._ballast.is_released else "degraded", f"commits fail: {self.fault}")
 
     def run(self, requests: Sequence[Request]) -> list[Step]:
         """Answer every request, in order."""
