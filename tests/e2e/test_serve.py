@@ -56,6 +56,7 @@ async def test_an_event_goes_all_the_way(tmp_path: Path) -> None:
             assert [entry["event"] for entry in await api.history()] == [json.loads(other.data), event]
 
             assert await served.terminate() == 0
+            assert (await read_message(socket))["type"] == "reconnect"
             with pytest.raises(ConnectionClosed) as closed:
                 await socket.recv()
             assert closed.value.rcvd is not None

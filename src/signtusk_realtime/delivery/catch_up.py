@@ -64,6 +64,11 @@ class CatchUp:
         self._items: OrderedDict[tuple[str, LogName, Position, Position], Item] = OrderedDict()
         """By organization, the event's own log, and both positions of its cursor: one place may be reached by an event of either log."""
 
+    @property
+    def waiting(self) -> int:
+        """How many connections wait to be read for; those whose outlet is full are none of them."""
+        return len(self._waiting)
+
     def begin(self, connection: Connection) -> None:
         """Read on for a connection that is behind. Cheap to call again."""
         if connection.is_catching_up or connection.is_paused or not connection.is_behind:

@@ -121,6 +121,11 @@ class Hub:
         """How many events wait to be written, once it was started."""
         return self._flusher.pending
 
+    @property
+    def catching_up(self) -> int:
+        """How many connections could be written more from the log right now."""
+        return self._catch_up.waiting
+
     # ---- the sink
 
     def appended(self, log: LogName, epoch: Epoch, entries: Sequence[Entry]) -> None:
@@ -298,6 +303,13 @@ class Hub:
         """Tell a connection that `select` was done, before any event by it."""
         form = connection.form
         connection.write(form.join([form.message(encode(answer), answer.cursor)]))
+
+    def settle(self, connection: Connection) -> bool:
+        """Write what a connection is owed at once, if that is not too much; say whether it now has everything up to the live place."""
+        audience = connection.audience
+        if not connection.is_behind and audience is not None and audience.owes(connection):
+            self.select(connection)
+        return not connection.is_behind
 
     def end(self, connection: Connection, code: CloseCode, reason: str = "") -> None:
         """Close a connection from our side, after writing nothing more to it."""

@@ -2,7 +2,7 @@
 
 Owns: the order of admission, the count of open transports, the tasks of admissions, the deadlines of closings.   Not: bytes of any kind of
 transport (websocket.py, stream.py), HTTP (front.py, http/).
-Order: origin → credentials → what is asked for → `connect.admit` → the transport's answer → `connect.open`.
+Order: origin → room → the gate (gate.py) → credentials → what is asked for → `connect.admit` → room → the transport's answer → `connect.open`.
 Rule: who was admitted is opened or forgone, also if the peer has left or the server stops meanwhile.
 """
 
@@ -18,12 +18,12 @@ from msgspec import Struct
 from signtusk_realtime.auth.authenticator import Authenticator
 from signtusk_realtime.delivery.connection import Connection
 from signtusk_realtime.delivery.hub import Hub
-from signtusk_realtime.errors import LimitExceeded
 from signtusk_realtime.operations.connect import Connect
 from signtusk_realtime.operations.receive import Receive
 from signtusk_realtime.operations.subscribe import Subscriptions
 from signtusk_realtime.protocol.frames import FrameLimits
 from signtusk_realtime.server.deadlines import Deadlines
+from signtusk_realtime.server.gate import Gate, overloaded
 from signtusk_realtime.server.origins import OriginPolicy
 from signtusk_realtime.server.request import RequestHead
 
@@ -39,7 +39,8 @@ class ServerLimits(Struct, frozen=True, kw_only=True):
     """Bounds of one server; the names are those of the settings (CONTRACT §1), the times are seconds.
 
     `head_timeout_s`: from connecting, or a later head's first byte, to its end. `body_timeout_s`: from there to the end of the body.
-    `close_timeout_s`: how long a closing connection may take. `retry_ms`: what event streams tell their clients to wait.
+    `close_timeout_s`: how long a closing connection may take.
+    `retry_ms`: what event streams tell their clients to wait. `connections`: of the whole node, however they came in.
     """
 
     message_bytes: int = 65_536
@@ -49,6 +50,7 @@ class ServerLimits(Struct, frozen=True, kw_only=True):
     body_bytes: int = 8 << 20
     outbox_bytes: int = 1 << 20
     subscriptions: int = 100
+    connections: int = 10_000
     head_bytes: int = 64 << 10
     head_timeout_s: float = 10.0
     body_timeout_s: float = 60.0
@@ -125,16 +127,22 @@ class Entrance:
         self.limits = limits
         self.frame_limits = FrameLimits(max_message_bytes=limits.message_bytes)
         self.closings: Deadlines[NativeProtocol] = Deadlines(limits.close_timeout_s, _abort)
+        self.gate = Gate(lambda: hub.catching_up)
         self.tasks: set[asyncio.Task[None]] = set()
         self.is_stopping = False
         self.natives: set[NativeProtocol] = set()
         """Those that took a transport over and did not lose it yet."""
         self._changed = changed
 
-    def check_running(self) -> None:
-        """Refuse what would begin now. Raises: LimitExceeded (overloaded)."""
+    def check_room(self) -> None:
+        """Refuse a connection that cannot be taken now. Raises: LimitExceeded (overloaded).
+
+        Asked twice: before an admission begins, to refuse cheaply, and in the step that opens the connection, to keep the bound exactly.
+        """
         if self.is_stopping:
-            raise LimitExceeded("this server is stopping", code="overloaded")
+            raise overloaded("this server is stopping")
+        if len(self.hub.connections) >= self.limits.connections:
+            raise overloaded(f"this node has {self.limits.connections} connections, as many as it may have")
 
     def spawn(self, work: Coroutine[None, None, None]) -> None:
         """Run an admission; the server knows of it until it is done."""

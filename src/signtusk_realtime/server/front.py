@@ -85,8 +85,11 @@ class Fronts:
         return Front(self)
 
     def stop(self) -> None:
-        """Answer what was asked, and end each connection after that."""
+        """Let each connection ask once more: a probe, or a publisher who knows of nothing yet, is answered, and that is its last answer."""
         self.is_stopping = True
+
+    def end_idle(self) -> None:
+        """Answer what was asked, and end each connection after that."""
         for front in list(self.state.connections):
             front.shutdown()
 
@@ -243,6 +246,8 @@ class Front(HttpToolsProtocol):
             self._refuse(self._body_too_large())
             return
         super().on_headers_complete()
+        if self._fronts.is_stopping:
+            self.cycle.keep_alive = False
         self._in_body = True
         self._body_bytes = 0
 

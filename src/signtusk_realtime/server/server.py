@@ -1,7 +1,8 @@
 """Our listener: sockets, their lives, and a clean end.
 
 Owns: listening sockets, start and stop, signals.   Not: what is behind the doors (operations, engines): it is handed in and outlives us.
-Rule 1: stopping is in this order: not ready, no new connections, what was asked is answered, peers are told, everybody is waited for, bounded.
+Rule 1: stopping is in this order: not ready, no new connections, peers are told and let go (operations/drain.py), what was asked is answered,
+everybody is waited for; all of it within `drain_timeout_s`.
 Rule 2 (I7): after `stop` no task, timer or socket of ours is left, however the stop went.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import signal
 import socket
 from collections.abc import Callable
@@ -17,10 +19,12 @@ from typing import Final
 from uvicorn.config import Config
 
 from signtusk_realtime.auth.authenticator import Authenticator
+from signtusk_realtime.delivery.connection import Connection
 from signtusk_realtime.delivery.hub import Hub
 from signtusk_realtime.errors import ConfigurationError
 from signtusk_realtime.events.log import EngineHealth
 from signtusk_realtime.operations.connect import Connect
+from signtusk_realtime.operations.drain import Drain
 from signtusk_realtime.operations.history import History
 from signtusk_realtime.operations.publish import Publish
 from signtusk_realtime.operations.receive import Receive
@@ -36,6 +40,8 @@ from signtusk_realtime.server.websocket import WebSocket
 log = logging.getLogger(__name__)
 
 BACKLOG: Final = 4096
+DEPARTURE_SHARE: Final = 0.8
+"""Of the drain's time; the rest is for closing handshakes and answers."""
 ABORT_TIMEOUT_S: Final = 2.0
 """For what was cut to be gone: a turn or two of the loop, and an application that catches its cancellation."""
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
@@ -72,6 +78,7 @@ class RealtimeServer:
         self._servers: list[asyncio.Server] = []
         self._stopping: asyncio.Task[None] | None = None
         self._is_hurried = False
+        self._drain = Drain(hub, random=random.random)
         self._waiter: asyncio.Future[None] | None = None
         """Resolved when everybody is gone."""
         self._entrance = Entrance(
@@ -149,6 +156,7 @@ class RealtimeServer:
     def hurry(self) -> None:
         """Wait for nobody any longer."""
         self._is_hurried = True
+        self._drain.hurry()
         self._changed()
 
     async def run(self) -> None:
@@ -175,14 +183,20 @@ class RealtimeServer:
                     loop.remove_signal_handler(number)
 
     async def _stop(self) -> None:
-        entrance, fronts = self._entrance, self._fronts
+        entrance, fronts, loop = self._entrance, self._fronts, asyncio.get_running_loop()
+        deadline = loop.time() + self._limits.drain_timeout_s
         for server in self._servers:
             server.close()
         fronts.stop()
-        self._end_connections()
-        await self._everybody_gone(self._limits.drain_timeout_s)
-        # Who was admitted while we waited is ended too; who is still here now is cut.
-        self._end_connections()
+        entrance.gate.close()
+        ours = self._our_connections()
+        log.info("stopping", extra={"port": self._port, "connections": len(ours)})
+        await self._drain.run(ours, DEPARTURE_SHARE * self._limits.drain_timeout_s)
+        fronts.end_idle()
+        # In a hurry nobody had to be let go yet.
+        for connection in self._our_connections():
+            self._hub.end(connection, codes.CLOSE_RESTARTING)
+        await self._everybody_gone(max(0.0, deadline - loop.time()))
         fronts.abort()
         for task in entrance.tasks:
             task.cancel()
@@ -196,12 +210,10 @@ class RealtimeServer:
             await server.wait_closed()
         log.info("stopped", extra={"port": self._port})
 
-    def _end_connections(self) -> None:
-        """Close what came in through us; other outlets of the same hub are their owners'."""
-        for connection in list(self._hub.connections.values()):
-            outlet: object = connection.outlet
-            if outlet in self._entrance.natives:
-                self._hub.end(connection, codes.CLOSE_RESTARTING)
+    def _our_connections(self) -> list[Connection]:
+        """Give what came in through us; other outlets of the same hub are their owners'."""
+        natives: set[object] = set(self._entrance.natives)
+        return [connection for connection in self._hub.connections.values() if connection.outlet in natives]
 
     async def _everybody_gone(self, timeout_s: float) -> None:
         loop = asyncio.get_running_loop()

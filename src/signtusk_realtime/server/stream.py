@@ -93,7 +93,7 @@ class EventStream(NativeProtocol):
         cors: HeaderPairs = ()
         try:
             cors = entrance.policy.allow(head.headers)
-            entrance.check_running()
+            entrance.check_room()
             if not _accepts_stream(head.headers):
                 self._refuse(problem("not_acceptable", "this path produces text/event-stream"), cors)
                 return
@@ -112,12 +112,15 @@ class EventStream(NativeProtocol):
     async def _admit(self, head: RequestHead, wanted: _Wanted, cors: HeaderPairs) -> None:
         entrance = self._entrance
         try:
-            credentials = credentials_of("connect", head.headers, wanted.query)
-            identity = await entrance.authenticator.authenticate(credentials)
-            subscriptions = _entitled(wanted.asked, identity)
-            connection = self._open(await entrance.connect.admit(identity), cors)
-            if connection is not None:
-                await entrance.subscriptions.subscribe_all(connection, subscriptions, wanted.cursor)
+            async with entrance.gate:
+                if self._state != _ADMITTING:
+                    return
+                credentials = credentials_of("connect", head.headers, wanted.query)
+                identity = await entrance.authenticator.authenticate(credentials)
+                subscriptions = _entitled(wanted.asked, identity)
+                connection = self._open(await entrance.connect.admit(identity), cors)
+                if connection is not None:
+                    await entrance.subscriptions.subscribe_all(connection, subscriptions, wanted.cursor)
         except RealtimeError as error:
             self._refuse(problem_of(error), cors)
         except Exception:
@@ -132,7 +135,7 @@ class EventStream(NativeProtocol):
             entrance.connect.forgo(admission)
             return None
         try:
-            entrance.check_running()
+            entrance.check_room()
         except RealtimeError as error:
             entrance.connect.forgo(admission)
             self._refuse(problem_of(error), cors)

@@ -70,7 +70,7 @@ class WebSocket(NativeProtocol):
         cors: HeaderPairs = ()
         try:
             cors = entrance.policy.allow(head.headers)
-            entrance.check_running()
+            entrance.check_room()
             upgrade = negotiate(head.method, head.http_version, head.headers)
             if isinstance(upgrade, Refusal):
                 self._refuse(problem_of_refusal(upgrade), cors)
@@ -86,9 +86,12 @@ class WebSocket(NativeProtocol):
     async def _admit(self, upgrade: Upgrade, head: RequestHead, query: dict[str, str], cors: HeaderPairs) -> None:
         entrance = self._entrance
         try:
-            credentials: Credentials = credentials_of("connect", head.headers, query, offered=upgrade.offer.bearer)
-            identity = await entrance.authenticator.authenticate(credentials)
-            self._open(upgrade, await entrance.connect.admit(identity))
+            async with entrance.gate:
+                if self._state != _ADMITTING:
+                    return
+                credentials: Credentials = credentials_of("connect", head.headers, query, offered=upgrade.offer.bearer)
+                identity = await entrance.authenticator.authenticate(credentials)
+                self._open(upgrade, await entrance.connect.admit(identity))
         except (Unauthenticated, Forbidden) as error:
             if upgrade.offer.subprotocol:
                 is_unknown = isinstance(error, Unauthenticated)
@@ -109,7 +112,7 @@ class WebSocket(NativeProtocol):
             entrance.connect.forgo(admission)
             return
         try:
-            entrance.check_running()
+            entrance.check_room()
         except RealtimeError as error:
             entrance.connect.forgo(admission)
             self._refuse(problem_of(error), ())

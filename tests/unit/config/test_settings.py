@@ -23,6 +23,7 @@ PROMISED = {
     "outbox_bytes": 1 << 20,
     "tail_bytes": 64 << 20,
     "auth.mode": "development",
+    "limits.connections": 10_000,
     "limits.subscriptions": 100,
     "limits.message_bytes": 65_536,
     "limits.json_depth": 32,
