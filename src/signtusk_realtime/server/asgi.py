@@ -28,6 +28,7 @@ from signtusk_realtime.protocol import codes, stream
 from signtusk_realtime.protocol.codes import CloseCode
 from signtusk_realtime.protocol.handshake import SUBPROTOCOL, Offer, parse_offer
 from signtusk_realtime.server.entrance import Entrance
+from signtusk_realtime.server.host import HostWatch
 from signtusk_realtime.server.http.app import EVENTS, HttpApi
 from signtusk_realtime.server.outlets import Message as Written
 from signtusk_realtime.server.outlets import PumpedOutlet, Pumps
@@ -68,6 +69,7 @@ class Doors(Struct, frozen=True):
     entrance: Entrance
     api: HttpApi
     pumps: Pumps
+    host: HostWatch
 
 
 class Mount:
@@ -213,6 +215,7 @@ class _Peer:
     def __init__(self, doors: Doors, scope: Scope, receive: Receive, send: Send) -> None:
         self._entrance = doors.entrance
         self._pumps = doors.pumps
+        self._host = doors.host
         self._scope = scope
         self._receive = receive
         self._send = send
@@ -238,7 +241,7 @@ class _Peer:
     async def _admit(self, identity: Identity) -> Admission:
         admission = await self._entrance.connect.admit(identity)
         try:
-            self._entrance.check_running()
+            self._entrance.check_room()
         except RealtimeError:
             self._entrance.connect.forgo(admission)
             raise
@@ -287,16 +290,17 @@ class _WebSocket(_Peer):
         cors: HeaderPairs = ()
         try:
             cors = self._entrance.policy.allow(headers)
-            self._entrance.check_running()
+            self._entrance.check_room()
             offer = self._offer()
             query = parse_query(self._scope["query_string"], IDENTITY_PARAMETERS, refuse_unknown=False)
         except RealtimeError as error:
             await refuse(problem_of(error), cors)
             return
         try:
-            credentials = credentials_of("connect", headers, query, offered=offer.bearer)
-            identity = await self._entrance.authenticator.authenticate(credentials)
-            admission = await self._admit(identity)
+            async with self._entrance.gate:
+                credentials = credentials_of("connect", headers, query, offered=offer.bearer)
+                identity = await self._entrance.authenticator.authenticate(credentials)
+                admission = await self._admit(identity)
         except (Unauthenticated, Forbidden) as error:
             if offer.subprotocol:
                 is_unknown = isinstance(error, Unauthenticated)
@@ -369,12 +373,13 @@ class _EventStream(_Peer):
         cors: HeaderPairs = ()
         try:
             cors = entrance.policy.allow(headers)
-            entrance.check_running()
+            entrance.check_room()
             query = self._scope["query_string"]
             wanted = read_wanted(headers, query, depth=limits.json_depth, max_subscriptions=limits.subscriptions)
-            identity = await entrance.authenticator.authenticate(credentials_of("connect", headers, wanted.query))
-            self._subscriptions, self._cursor = entitled(wanted.asked, identity), wanted.cursor
-            admission = await self._admit(identity)
+            async with entrance.gate:
+                identity = await entrance.authenticator.authenticate(credentials_of("connect", headers, wanted.query))
+                self._subscriptions, self._cursor = entitled(wanted.asked, identity), wanted.cursor
+                admission = await self._admit(identity)
         except RealtimeError as error:
             await refuse(problem_of(error), cors)
             return
@@ -384,10 +389,14 @@ class _EventStream(_Peer):
         await self._attend(*self._open(admission, STREAM, self._write, self._finish, preface))
 
     async def _listen(self, connection: Connection, outlet: PumpedOutlet) -> None:
-        if connection.is_open:
-            await self._entrance.subscriptions.subscribe_all(connection, self._subscriptions, self._cursor)
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
+        self._host.add(connection)
+        try:
+            if connection.is_open:
+                await self._entrance.subscriptions.subscribe_all(connection, self._subscriptions, self._cursor)
+            while (await self._receive())["type"] != "http.disconnect":
+                pass
+        finally:
+            self._host.discard(connection)
 
     def _write(self, block: Written) -> Awaitable[None]:
         return self._send({"type": "http.response.body", "body": block, "more_body": True})

@@ -1,7 +1,6 @@
 """An event stream on a raw transport: the outlet of a connection that only listens.
 
-Owns: the request's meaning, the response's head, the end.   Not: blocks (protocol/stream.py), the selection's form (selection.py), the HTTP
-before it (front.py).
+Owns: the response's head, the end.   Not: blocks (protocol/stream.py), what is asked for (wanted.py), the HTTP before it (front.py).
 Rule 1: whatever is wrong is answered before the stream starts; afterwards there is no task, queue or timer of its own.
 Rule 2: the body ends with the connection (`Connection: close`).
 Why not chunked: chunk headers would be bytes of their own around every write, whose only gain, telling an end from a cut, an event stream
@@ -12,14 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections.abc import Callable
 from typing import Final, cast
 
 from signtusk_realtime.delivery.connection import Connection
 from signtusk_realtime.delivery.formats import STREAM
-from signtusk_realtime.errors import Forbidden, InvalidInput, RealtimeError
-from signtusk_realtime.events.subscriptions import Subscription
+from signtusk_realtime.errors import RealtimeError
 from signtusk_realtime.operations.connect import Admission
 from signtusk_realtime.protocol import codes, stream
 from signtusk_realtime.server.entrance import Entrance, NativeProtocol
@@ -28,28 +25,13 @@ from signtusk_realtime.server.problems import (
     Problem,
     encode_response,
     internal_problem,
-    problem,
     problem_of,
 )
-from signtusk_realtime.server.request import (
-    IDENTITY_PARAMETERS,
-    RequestHead,
-    credentials_of,
-    header_values,
-    invalid_parameter,
-    parse_query,
-    single_header,
-)
-from signtusk_realtime.server.selection import SELECTION_PARAMETERS, Asked, parse_selection
-from signtusk_realtime.sessions.entitlement import compile_selection
-from signtusk_realtime.sessions.identity import Identity
+from signtusk_realtime.server.request import RequestHead, credentials_of
+from signtusk_realtime.server.wanted import Wanted, entitled, read_wanted
 
 log = logging.getLogger(__name__)
 
-PARAMETERS: Final = SELECTION_PARAMETERS | IDENTITY_PARAMETERS | {"lastEventId"}
-MAX_CURSOR_LENGTH: Final = 1024
-_ACCEPTABLE: Final = frozenset({b"text/event-stream", b"text/*", b"*/*"})
-_ZERO: Final = re.compile(rb"0(?:\.0*)?")
 _HEAD: Final = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nCache-Control: no-store\r\n"
     b"X-Accel-Buffering: no\r\nConnection: close\r\n"
@@ -59,17 +41,6 @@ _ADMITTING: Final = 0
 _OPEN: Final = 1
 _ENDING: Final = 2
 _LOST: Final = 3
-
-
-class _Wanted:
-    """What a request asks for, read and found well-formed."""
-
-    __slots__ = ("asked", "cursor", "query")
-
-    def __init__(self, query: dict[str, str], asked: Asked, cursor: str | None) -> None:
-        self.query = query
-        self.asked = asked
-        self.cursor = cursor
 
 
 class EventStream(NativeProtocol):
@@ -94,22 +65,16 @@ class EventStream(NativeProtocol):
         try:
             cors = entrance.policy.allow(head.headers)
             entrance.check_room()
-            if not _accepts_stream(head.headers):
-                self._refuse(problem("not_acceptable", "this path produces text/event-stream"), cors)
-                return
-            wanted = self._read(head)
+            limits = entrance.limits
+            wanted = read_wanted(
+                head.headers, head.query, depth=limits.json_depth, max_subscriptions=limits.subscriptions
+            )
         except RealtimeError as error:
             self._refuse(problem_of(error), cors)
             return
         entrance.spawn(self._admit(head, wanted, cors))
 
-    def _read(self, head: RequestHead) -> _Wanted:
-        limits = self._entrance.limits
-        query = parse_query(head.query, PARAMETERS)
-        asked = parse_selection(query, depth=limits.json_depth, max_subscriptions=limits.subscriptions)
-        return _Wanted(query, asked, _cursor(head.headers, query))
-
-    async def _admit(self, head: RequestHead, wanted: _Wanted, cors: HeaderPairs) -> None:
+    async def _admit(self, head: RequestHead, wanted: Wanted, cors: HeaderPairs) -> None:
         entrance = self._entrance
         try:
             async with entrance.gate:
@@ -117,7 +82,7 @@ class EventStream(NativeProtocol):
                     return
                 credentials = credentials_of("connect", head.headers, wanted.query)
                 identity = await entrance.authenticator.authenticate(credentials)
-                subscriptions = _entitled(wanted.asked, identity)
+                subscriptions = entitled(wanted.asked, identity)
                 connection = self._open(await entrance.connect.admit(identity), cors)
                 if connection is not None:
                     await entrance.subscriptions.subscribe_all(connection, subscriptions, wanted.cursor)
@@ -190,49 +155,3 @@ class EventStream(NativeProtocol):
         if connection is not None:
             self._entrance.hub.lost(connection)
         self._entrance.lost(self)
-
-
-def _entitled(asked: Asked, identity: Identity) -> tuple[Subscription, ...]:
-    """Give what is asked for if the identity may have it. Raises: Forbidden."""
-    if identity.is_service:
-        raise Forbidden("a service opens no connection")
-    subscriptions = asked.of(identity, presence=False)
-    if not subscriptions:
-        raise Forbidden("this identity may subscribe to nothing")
-    try:
-        compile_selection(subscriptions, identity)
-    except Forbidden as error:
-        raise Forbidden(error.message) from None
-    return subscriptions
-
-
-def _cursor(headers: list[tuple[bytes, bytes]], query: dict[str, str]) -> str | None:
-    """Give where to resume. An empty value is none: that is what a reset resume point looks like."""
-    header = single_header(headers, b"last-event-id")
-    cursor = header.decode("utf-8", "replace") if header else query.get("lastEventId", "")
-    if len(cursor) > MAX_CURSOR_LENGTH:
-        message = f"the cursor has {len(cursor)} characters; at most {MAX_CURSOR_LENGTH} are allowed"
-        if header:
-            raise InvalidInput(f"Last-Event-ID: {message}", code="invalid_request")
-        raise invalid_parameter("lastEventId", message)
-    return cursor or None
-
-
-def _accepts_stream(headers: list[tuple[bytes, bytes]]) -> bool:
-    """Say whether `Accept` allows what we produce; without one everything is allowed (RFC 9110 §12.5.1)."""
-    accepts = header_values(headers, b"accept")
-    if not accepts:
-        return True
-    for part in b",".join(accepts).split(b","):
-        media_type, _, parameters = part.partition(b";")
-        if media_type.strip(b" \t").lower() in _ACCEPTABLE and not _is_refused(parameters):
-            return True
-    return False
-
-
-def _is_refused(parameters: bytes) -> bool:
-    for parameter in parameters.split(b";"):
-        name, _, value = parameter.partition(b"=")
-        if name.strip(b" \t").lower() == b"q":
-            return _ZERO.fullmatch(value.strip(b" \t")) is not None
-    return False

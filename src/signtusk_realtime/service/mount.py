@@ -8,6 +8,7 @@ from __future__ import annotations
 from signtusk_realtime import __version__
 from signtusk_realtime.server.asgi import Doors
 from signtusk_realtime.server.entrance import Entrance
+from signtusk_realtime.server.host import HostWatch
 from signtusk_realtime.server.http import HttpApi
 from signtusk_realtime.server.origins import LoopbackPolicy
 from signtusk_realtime.service.rooms import Rooms
@@ -39,4 +40,4 @@ def make_doors(rooms: Rooms) -> Doors:
         version=__version__,
         websocket_path=WEBSOCKET_PATH,
     )
-    return Doors(entrance, api, rooms.pumps)
+    return Doors(entrance, api, rooms.pumps, HostWatch(rooms.hub))

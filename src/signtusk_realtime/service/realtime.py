@@ -105,6 +105,7 @@ class RealtimeService:
                 await server.stop()
             if self._doors is not None:
                 self._doors.entrance.is_stopping = True
+                self._doors.entrance.gate.close()
             self._rooms = self._doors = None
             await self._ending.aclose()
 

@@ -149,6 +149,7 @@ def server_limits(settings: Settings) -> ServerLimits:
         body_bytes=limits.body_bytes,
         outbox_bytes=settings.outbox_bytes,
         subscriptions=limits.subscriptions,
+        connections=limits.connections,
         drain_timeout_s=settings.drain_timeout / 1000,
     )
 
