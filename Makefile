@@ -11,7 +11,7 @@ export AUTOBAHN
 
 PYTEST := .venv/bin/python -m pytest
 
-.PHONY: help setup runtime serve test check format bench conformance lock clean
+.PHONY: help setup runtime serve test check format bench conformance spec lock clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | while IFS=$$'\t' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -52,6 +52,9 @@ conformance: setup ## the framing against the Autobahn testsuite (AUTOBAHN=<its 
 			'**************************************************************************' >&2; \
 	fi
 	@$(PYTEST) tests/conformance $(ARGS)
+
+spec: setup ## generate spec/openapi.json from the wire types and the table of codes
+	@.venv/bin/python scripts/spec.py
 
 lock: setup ## compile the locks anew (ARGS=--upgrade)
 	@scripts/lock.sh $(ARGS)

@@ -117,7 +117,9 @@ def make_server(
         ),
         subscriptions=subscriptions,
         receive=Receive(hub, subscriptions, monotonic_s=time.monotonic, now_ms=now_ms),
-        publish=Publish(engine, now_ms=now_ms, new_id=new_id, max_payload_bytes=limits.payload_bytes),
+        publish=Publish(
+            engine, now_ms=now_ms, new_id=new_id, max_payload_bytes=limits.payload_bytes, counters=hub.counters
+        ),
         history=History(engine),
         authenticator=authenticator or DevelopmentAuthenticator(),
         policy=LoopbackPolicy(),

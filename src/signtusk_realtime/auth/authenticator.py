@@ -13,7 +13,8 @@ from msgspec import Struct
 
 from signtusk_realtime.sessions.identity import Identity
 
-Purpose = Literal["connect", "read", "publish"]
+Purpose = Literal["connect", "read", "publish", "operate"]
+"""What a request is for. operate: to look after the service, not after an organization's things."""
 
 
 class Credentials(Struct, frozen=True, kw_only=True):

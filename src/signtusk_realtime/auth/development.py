@@ -18,14 +18,17 @@ SERVICE: Final = Identity(user_id="development", organization_id=ANY_ORGANIZATIO
 
 
 class DevelopmentAuthenticator:
-    """Takes a bearer token `user@organization`, else `userId` and `organizationId` of the query; a publisher may come without either."""
+    """Takes a bearer token `user@organization`, else `userId` and `organizationId` of the query.
+
+    Who publishes or operates may come without either.
+    """
 
     async def authenticate(self, credentials: Credentials) -> Identity:
-        """See the port. A member gets every scope in its organization; a publisher without credentials is a service."""
+        """See the port. A member gets every scope in its organization; who publishes or operates without credentials is a service."""
         if credentials.bearer is not None:
             return self._by_token(credentials.bearer, credentials)
         user_id, organization_id = credentials.user_id, credentials.organization_id
-        if user_id is None and organization_id is None and credentials.purpose == "publish":
+        if user_id is None and organization_id is None and credentials.purpose in {"publish", "operate"}:
             return SERVICE
         if user_id is None or organization_id is None:
             raise Unauthenticated("userId and organizationId are required, or a bearer token user@organization")

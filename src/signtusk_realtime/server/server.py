@@ -23,6 +23,7 @@ from signtusk_realtime.delivery.connection import Connection
 from signtusk_realtime.delivery.hub import Hub
 from signtusk_realtime.errors import ConfigurationError
 from signtusk_realtime.events.log import EngineHealth
+from signtusk_realtime.observability.metrics import Metrics
 from signtusk_realtime.operations.connect import Connect
 from signtusk_realtime.operations.drain import Drain
 from signtusk_realtime.operations.history import History
@@ -51,6 +52,7 @@ class RealtimeServer:
     """See the module. Serves one service on one address; `start` and `stop`, or `run` until a signal.
 
     `health`: how the engine is (default: as the hub was told). `port` 0 lets the system choose.
+    `metrics`: what is told of this node (default: the hub's counters, with rates since the server was made).
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class RealtimeServer:
         limits: ServerLimits | None = None,
         websocket_path: str = "/ws",
         health: Callable[[], EngineHealth] | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         self.host = host
         self._port = port
@@ -98,6 +101,7 @@ class RealtimeServer:
             policy=policy,
             limits=self._limits,
             health=health or (lambda: hub.engine_health),
+            metrics=metrics or Metrics(hub.counters, pending=lambda: hub.pending),
             is_stopping=lambda: self._entrance.is_stopping,
             version=version,
             websocket_path=websocket_path,

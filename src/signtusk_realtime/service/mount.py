@@ -36,6 +36,7 @@ def make_doors(rooms: Rooms) -> Doors:
         policy=policy,
         limits=rooms.limits,
         health=lambda: rooms.hub.engine_health,
+        metrics=rooms.metrics,
         is_stopping=lambda: entrance.is_stopping,
         version=__version__,
         websocket_path=WEBSOCKET_PATH,

@@ -39,6 +39,7 @@ def make_server(
         host=settings.host,
         port=settings.port if port is None else port,
         limits=rooms.limits,
+        metrics=rooms.metrics,
         websocket_path=websocket_path,
     )
 

@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from signtusk_realtime.auth.authenticator import Authenticator
 from signtusk_realtime.errors import RealtimeError
 from signtusk_realtime.events.log import EngineHealth
+from signtusk_realtime.observability.metrics import Metrics
 from signtusk_realtime.operations.history import History
 from signtusk_realtime.operations.publish import Publish
 from signtusk_realtime.protocol.handshake import Refusal, negotiate
@@ -29,6 +30,8 @@ from signtusk_realtime.server.entrance import ServerLimits
 from signtusk_realtime.server.http.events import PublishEvents
 from signtusk_realtime.server.http.health import Health
 from signtusk_realtime.server.http.history import ReadHistory
+from signtusk_realtime.server.http.metrics import ReadMetrics
+from signtusk_realtime.server.http.openapi import OpenApi
 from signtusk_realtime.server.origins import PREFLIGHT, OriginPolicy, is_preflight
 from signtusk_realtime.server.problems import (
     MEDIA_TYPE,
@@ -46,6 +49,9 @@ log = logging.getLogger(__name__)
 EVENTS: Final = "/api/realtime/events"
 HISTORY: Final = "/api/realtime/history"
 HEALTH: Final = "/api/realtime/health"
+METRICS: Final = "/api/realtime/metrics"
+OPENMETRICS: Final = "/metrics"
+OPENAPI: Final = "/openapi.json"
 LIVE: Final = "/livez"
 READY: Final = "/readyz"
 PROBES: Final = frozenset({LIVE, READY})
@@ -64,12 +70,14 @@ class HttpApi:
         policy: OriginPolicy,
         limits: ServerLimits,
         health: Callable[[], EngineHealth],
+        metrics: Metrics,
         is_stopping: Callable[[], bool],
         version: str,
         websocket_path: str,
     ) -> None:
         probes = Health(health, is_stopping, version)
         events = PublishEvents(publish, authenticator, limits)
+        figures = ReadMetrics(metrics, authenticator, version)
         self._allowed = {EVENTS: "GET, POST", websocket_path: "GET"}
         self._app = Starlette(
             routes=[
@@ -78,6 +86,9 @@ class HttpApi:
                 Route(HEALTH, probes.health, methods=["GET"]),
                 Route(EVENTS, events.post, methods=["POST"]),
                 Route(HISTORY, ReadHistory(history, authenticator, limits).get, methods=["GET"]),
+                Route(METRICS, figures.report, methods=["GET"]),
+                Route(OPENMETRICS, figures.text, methods=["GET"]),
+                Route(OPENAPI, OpenApi(version, limits).get, methods=["GET"]),
                 Route(websocket_path, _upgrade_required, methods=["GET"]),
             ],
             middleware=[Middleware(_Guard, policy)],

@@ -13,14 +13,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from signtusk_realtime.auth.authenticator import Authenticator
-from signtusk_realtime.errors import InvalidInput
+from signtusk_realtime.errors import InvalidInput, RealtimeError
 from signtusk_realtime.events.ids import check_id
 from signtusk_realtime.operations.publish import Publish, PublishResult
 from signtusk_realtime.protocol import json
 from signtusk_realtime.protocol.handshake import Headers
-from signtusk_realtime.protocol.publications import decode_publications
+from signtusk_realtime.protocol.publications import Publication, decode_publications
 from signtusk_realtime.server.entrance import ServerLimits
 from signtusk_realtime.server.request import IDENTITY_PARAMETERS, credentials_of, parse_query, single_header
+from signtusk_realtime.sessions.identity import Identity
 
 JSON: Final = "application/json"
 
@@ -41,6 +42,17 @@ class PublishEvents:
 
     async def post(self, request: Request) -> Response:
         """Publish one event or several. An answer means durable."""
+        try:
+            identity, publications, is_batch, key = await self._read(request)
+        except RealtimeError as error:
+            # How many events it was to be is not known.
+            self._publish.counters.publications += 1
+            self._publish.counters.publications_refused[error.code] += 1
+            raise
+        results = await self._publish(identity, publications, idempotency_key=key, is_batch=is_batch)
+        return Response(json.encode(Published(results)), media_type=JSON)
+
+    async def _read(self, request: Request) -> tuple[Identity, list[Publication], bool, str | None]:
         headers: Headers = request.scope["headers"]
         query = parse_query(request.scope["query_string"], IDENTITY_PARAMETERS)
         identity = await self._authenticator.authenticate(credentials_of("publish", headers, query))
@@ -53,8 +65,7 @@ class PublishEvents:
             max_events=limits.batch,
             max_payload_bytes=limits.payload_bytes,
         )
-        results = await self._publish(identity, publications, idempotency_key=key, is_batch=is_batch)
-        return Response(json.encode(Published(results)), media_type=JSON)
+        return identity, publications, is_batch, key
 
 
 def _check_media_type(headers: Headers) -> None:

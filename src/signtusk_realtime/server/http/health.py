@@ -7,8 +7,9 @@ Rule: alive is who answers at all; ready is who takes new work: not while stoppi
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Annotated, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -16,18 +17,26 @@ from signtusk_realtime.errors import LimitExceeded, Unavailable
 from signtusk_realtime.events.log import EngineHealth
 from signtusk_realtime.protocol import json
 
+Status = Annotated[str, Meta(extra_json_schema={"enum": ["ok", "degraded", "unavailable"]})]
+
+
+class Probe(Struct, frozen=True):
+    """Yes; no is a problem."""
+
+    status: Literal["ok"] = "ok"
+
 
 class Check(Struct, frozen=True, omit_defaults=True):
     """How one part is."""
 
-    status: str
+    status: Status
     detail: str = ""
 
 
 class HealthReport(Struct, frozen=True):
     """How the service is: the worst of its checks."""
 
-    status: str
+    status: Status
     version: str
     checks: dict[str, Check]
 
@@ -42,7 +51,7 @@ class Health:
 
     async def live(self, request: Request) -> Response:
         """Say that the process runs."""
-        return _json({"status": "ok"})
+        return _json(Probe())
 
     async def ready(self, request: Request) -> Response:
         """Say whether to send work here. Raises: LimitExceeded, Unavailable."""
@@ -50,7 +59,7 @@ class Health:
             raise LimitExceeded("this server is stopping", code="overloaded")
         if self._health().status == "unavailable":
             raise Unavailable("the log cannot be reached")
-        return _json({"status": "ok"})
+        return _json(Probe())
 
     async def health(self, request: Request) -> Response:
         """Report every check; 503 if the service is of no use."""

@@ -1,0 +1,98 @@
+"""Examples for the description of the HTTP API (openapi.py).
+
+Owns: values that readers recognise from the documentation.   Rule: each is a valid one; tests/unit/server/test_openapi.py holds them to the schemas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+_CURSOR: Final = "E4Vm8fmphQZlAAAAAAAAAAAAAAAAeM5e8A--kYYAAAAAAAAAAAAAAAA1M8a5"
+_UPDATE: Final[dict[str, Any]] = {
+    "kind": "document_update",
+    "documentId": "doc123",
+    "type": "updated",
+    "changes": {"title": "NDA, second version"},
+    "userId": "user123",
+    "organizationId": "org123",
+}
+PUBLICATIONS: Final[Mapping[str, Any]] = {
+    "document_update": _UPDATE,
+    "signature_status": {
+        "kind": "signature_status",
+        "signingRequestId": "request123",
+        "documentId": "doc123",
+        "recipientId": "recipient123",
+        "status": "signed",
+        "signatureData": {"signedAt": "2026-11-22T18:49:22.123Z"},
+        "userId": "user123",
+        "organizationId": "org123",
+    },
+    "notification": {
+        "kind": "notification",
+        "id": "note_1",
+        "title": "Signed",
+        "message": "Your NDA was signed.",
+        "type": "success",
+        "priority": "high",
+        "userId": "user123",
+        "organizationId": "org123",
+    },
+    "batch": [
+        {**_UPDATE, "id": "evt_1"},
+        {"kind": "user_presence", "userId": "user123", "organizationId": "org123", "status": "online"},
+    ],
+}
+PUBLISHED: Final = {"results": [{"eventId": "evt_1", "cursor": _CURSOR, "duplicate": False}]}
+EVENT: Final = {
+    "id": "evt_1",
+    "type": "document_updated",
+    "payload": {
+        "documentId": "doc123",
+        "type": "updated",
+        "changes": {"title": "NDA, second version"},
+        "userId": "user123",
+    },
+    "userId": "user123",
+    "organizationId": "org123",
+    "timestamp": "2026-11-22T18:49:22.123Z",
+}
+PAGE: Final = {"events": [{"cursor": _CURSOR, "event": EVENT}], "cursor": _CURSOR, "more": False}
+SUBSCRIPTIONS: Final = [{"type": "document_updates", "filters": {"documentId": "doc123"}}]
+STREAM: Final = (
+    "retry: 2000\n\n"
+    'data: {"type":"connected","connectionId":"sse_1","timestamp":"2026-11-22T18:49:21.000Z","userId":"user123",'
+    '"organizationId":"org123","heartbeatInterval":30000,"server":{"features":["websocket","sse"]}}\n\n'
+    f"event: document_updated\nid: {_CURSOR}\n"
+    'data: {"id":"evt_1","type":"document_updated","payload":{"documentId":"doc123","type":"updated","userId":"user123"},'
+    '"userId":"user123","organizationId":"org123","timestamp":"2026-11-22T18:49:22.123Z"}\n\n'
+)
+METRICS: Final = {
+    "activeConnections": 812,
+    "sseConnections": 40,
+    "sseSubscriptions": 240,
+    "subscriptionCount": 1864,
+    "messagesPerSecond": 3120.4,
+    "averageLatency": 4.1,
+    "errorRate": 0.0007,
+    "memoryUsage": 61865984,
+    "cpuUsage": 0.13,
+    "eventQueueSize": 0,
+}
+OPENMETRICS: Final = (
+    "# HELP signtusk_realtime_connections Open connections.\n# TYPE signtusk_realtime_connections gauge\n"
+    'signtusk_realtime_connections{transport="websocket"} 812.0\nsigntusk_realtime_connections{transport="sse"} 40.0\n# EOF\n'
+)
+HEALTH: Final = {"status": "ok", "version": "0.1.0", "checks": {"engine": {"status": "ok"}, "server": {"status": "ok"}}}
+UNAVAILABLE: Final = {
+    "status": "unavailable",
+    "version": "0.1.0",
+    "checks": {"engine": {"status": "unavailable", "detail": "the disk is full"}, "server": {"status": "ok"}},
+}
+MORE_OF_PROBLEMS: Final[Mapping[str, dict[str, Any]]] = {
+    "invalid_event": {"errors": [{"pointer": "/3/userId", "detail": "Object missing required field `userId`"}]},
+    "invalid_parameter": {"errors": [{"pointer": "?limit", "detail": "limit must be a number from 1 to 1000"}]},
+    "cursor_expired": {"reason": "expired", "cursor": _CURSOR},
+}
+"""Members that only some problems have."""
