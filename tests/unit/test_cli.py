@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
 import tomllib
 from pathlib import Path
 
@@ -13,6 +15,8 @@ import signtusk_realtime
 from signtusk_realtime import cli
 from signtusk_realtime.config import SETTINGS, Configuration, load
 from signtusk_realtime.config.settings import Setting, Value, settings_of, values_of
+from signtusk_realtime.engines.sqlite.files import Lock
+from signtusk_realtime.engines.sqlite.schema import open_database
 
 
 @pytest.fixture(autouse=True)
@@ -143,3 +147,66 @@ def test_check_config_can_be_given_its_own_output(capsys: pytest.CaptureFixture[
     _, out, _ = run(capsys, "check-config", "--port", "9000")
     (tmp_path / "c.toml").write_text(out, encoding="utf-8")
     assert load({}, {}, tmp_path / "c.toml").settings == load({"port": "9000"}, {}, None).settings
+
+
+def test_backup_and_restore_say_what_they_did(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """One line of JSON each; by default they take the database that `serve` would take, from wherever its name is set."""
+    (tmp_path / "own.toml").write_text('database = "own.db"\n', encoding="utf-8")
+    for name, options in (
+        ("signtusk-realtime.db", ()),
+        ("own.db", ("--config", "own.toml")),
+        ("o.db", ("--database", "o.db")),
+    ):
+        open_database(tmp_path / name, "full", sqlite3.connect).close()
+        code, out, err = run(capsys, "backup", f"{name}.bak", *options)
+        assert (code, err) == (0, "")
+        size = (tmp_path / f"{name}.bak").stat().st_size
+        assert json.loads(out) == {"target": str(tmp_path / f"{name}.bak"), "logs": 0, "events": 0, "bytes": size}
+        code, out, err = run(capsys, "restore", f"{name}.bak", *options)
+        assert (code, err) == (0, "")
+        told = json.loads(out)
+        assert Path(told.pop("replaced")).is_file()
+        assert told == {"database": str(tmp_path / name), "logs": 0, "events": 0, "bytes": size}
+    assert run(capsys, "backup", "o.db.bak", "--force", "--database", "o.db")[0] == 0
+    (tmp_path / "o.db").unlink()
+    assert json.loads(run(capsys, "restore", "o.db.bak", "--database", "o.db")[1])["replaced"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "reason"),
+    [
+        (("backup", "b.db"), 2, "exists"),
+        (("backup", "signtusk-realtime.db", "--force"), 2, "belongs to the database itself"),
+        (("backup", "none/c.db"), 2, "folder"),
+        (("backup", "c.db", "--database", "none.db"), 2, "there is no database"),
+        (("backup", "c.db", "--database", ":memory:"), 2, "no file"),
+        (("backup", "c.db", "--database", ""), 2, "no file"),
+        (("backup",), 2, "TARGET"),
+        (("restore", "text.db"), 2, "is not a database"),
+        (("restore", "none.db"), 2, "there is no database"),
+        (("restore", "signtusk-realtime.db"), 2, "is the database itself"),
+        (("restore", "b.db", "--database", "none/c.db"), 2, "folder"),
+        (("restore", "b.db", "--database", "used.db"), 1, "in use by process"),
+    ],
+)
+def test_backup_and_restore_refuse_plainly(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: tuple[str, ...], code: int, reason: str
+) -> None:
+    """1 for what could not be done, 2 for what was asked wrongly; standard error says why, and nothing comes into being."""
+    for name in ("signtusk-realtime.db", "b.db"):
+        open_database(tmp_path / name, "full", sqlite3.connect).close()
+    (tmp_path / "text.db").write_text("text" * 1000, encoding="utf-8")
+    lock = Lock(tmp_path / "used.db")
+    try:
+        failed, out, err = run(capsys, *arguments)
+    finally:
+        lock.release()
+    assert (failed, out) == (code, "")
+    assert err.startswith("signtusk-realtime: ")
+    assert reason in err
+    assert {path.name for path in tmp_path.iterdir()} - {"signtusk-realtime.db.lock"} == {
+        "signtusk-realtime.db",
+        "b.db",
+        "text.db",
+        "used.db.lock",
+    }
