@@ -28,6 +28,10 @@ SHARE_BYTES: Final = 256 << 10
 """What one member may get apart from the others at once; beyond it the member is left to the log."""
 
 
+_NONE_PENDING: Final[list[Item]] = []
+"""Stands for nothing pending, in every audience at rest: an empty list each would cost 56 bytes. Never appended to."""
+
+
 class Share:
     """What one member gets of the pending items, where that differs from the others: from `start` on, with items of its own between."""
 
@@ -91,12 +95,12 @@ class Audience:
         self.view = view
         self.form = form
         self.members: list[Connection] = []
-        self.pending: list[Item] = []
+        self.pending: list[Item] = _NONE_PENDING
         self._flushed = here
         """The place of the last item that was flushed, or is being flushed."""
         self._before = here
         """The same before the flush that is under way."""
-        self.overfull: list[tuple[Connection, Place]] = []
+        self.overfull: list[tuple[Connection, Place]] | None = None
         """Members whose share was too much for one write, and how far each had got: whoever flushes takes them out."""
         self._shares: dict[Connection, Share] | None = None
         self._rest: list[Unwritten] | None = None
@@ -106,6 +110,11 @@ class Audience:
         """Of that: items, and to how many members they go; counted when the last of them has been written."""
         self.is_queued = False
         """Whether its organization knows that there is something to flush."""
+
+    @property
+    def key(self) -> AudienceKey:
+        """What members have in common."""
+        return self.clauses, self.view, self.form.name
 
     @property
     def told(self) -> int:
@@ -122,7 +131,10 @@ class Audience:
         """Take an event that a clause matches; say whether it is new here (several keys may find one audience)."""
         if self.pending and self.pending[-1] is item:
             return False
-        self.pending.append(item)
+        if self.pending is _NONE_PENDING:
+            self.pending = [item]
+        else:
+            self.pending.append(item)
         return True
 
     def offer_to(self, member: Connection, item: Item) -> None:
@@ -227,7 +239,7 @@ class Audience:
                 break
             chunks.append(chunk)
         taken = len(chunks)
-        self.pending = pending[taken:]
+        self.pending = pending[taken:] if taken < len(pending) else _NONE_PENDING
         self._shares = None
         if self.pending and shares is not None:
             self._shares = {member: share.cut(taken) for member, share in shares.items()}
@@ -281,7 +293,7 @@ class Audience:
                 before = self._before
                 own = member.place
                 place = own if own is not None and own.offsets > before.offsets else before
-                self.overfull.append((member, place))
+                self.overfull = [*(self.overfull or ()), (member, place)]
             elif items:
                 apart += items
                 rest.append(Unwritten(member, self.form.join(self._chunks(items)), items[-1].place))

@@ -17,7 +17,7 @@ from signtusk_realtime.delivery.catch_up import CatchUp
 from signtusk_realtime.delivery.connection import UNTOLD, Connection
 from signtusk_realtime.delivery.flush import Flusher
 from signtusk_realtime.delivery.following import Following
-from signtusk_realtime.delivery.formats import Format
+from signtusk_realtime.delivery.formats import Chunk, Format
 from signtusk_realtime.delivery.organization import Organization
 from signtusk_realtime.delivery.outlet import Outlet
 from signtusk_realtime.delivery.place import Place
@@ -85,7 +85,7 @@ class Hub:
         self._given_flusher = flusher
         self._flusher: Flusher
         self._announcer: Announcer
-        self._is_closed = False
+        self.is_closed = False
 
     # ---- its own life
 
@@ -102,7 +102,7 @@ class Hub:
 
     async def close(self, code: CloseCode = codes.CLOSE_GOING_AWAY) -> None:
         """End every connection and everything that was begun. The engine is closed by its owner, after this."""
-        self._is_closed = True
+        self.is_closed = True
         for connection in list(self.connections.values()):
             self.end(connection, code)
         self._wheel.stop()
@@ -207,7 +207,7 @@ class Hub:
         self.connections[connection_id] = connection
         self._wheel.add(connection)
         self.counters.connected(connection.transport)
-        if self._is_closed:
+        if self.is_closed:
             self.end(connection, codes.CLOSE_GOING_AWAY)
         return connection
 
@@ -215,9 +215,10 @@ class Hub:
         """Note that bytes came in: the peer lives."""
         connection.heard_at = self._wheel.tick
 
-    def send(self, connection: Connection, answer: Answer) -> None:
-        """Tell one connection something that carries no cursor."""
-        connection.write(connection.form.join([connection.form.message(encode(answer))]))
+    def send(self, connection: Connection, answer: Answer, preamble: Chunk | None = None) -> None:
+        """Tell one connection something that carries no cursor; `preamble` goes before it, in the same write."""
+        message = connection.form.message(encode(answer))
+        connection.write(connection.form.join([message] if preamble is None else [preamble, message]))
 
     def place_of(self, connection: Connection) -> Place:
         """Give how far a connection has got."""

@@ -13,12 +13,12 @@ from signtusk_realtime.events.matching import index_keys
 
 
 class Index:
-    """See the module. A key has one audience as a rule; a tuple only where there are several (10 000 organizations of one each)."""
+    """See the module. A key has one audience as a rule; a dictionary of them only where there are several."""
 
     __slots__ = ("_found_by", "_shapes")
 
     def __init__(self) -> None:
-        self._found_by: dict[str, Audience | tuple[Audience, ...]] = {}
+        self._found_by: dict[str, Audience | dict[Audience, None]] = {}
         self._shapes = 0
         """Shapes ever in use here. They are never taken back: a look-up too many costs less than counting."""
 
@@ -30,21 +30,22 @@ class Index:
                 found = self._found_by.get(key)
                 if found is None:
                     self._found_by[key] = audience
-                elif isinstance(found, tuple):
-                    self._found_by[key] = (*found, audience)
+                elif isinstance(found, dict):
+                    found[audience] = None
                 else:
-                    self._found_by[key] = (found, audience)
+                    self._found_by[key] = {found: None, audience: None}
 
     def remove(self, audience: Audience) -> None:
         """Let no event find this audience any more."""
         for clause in audience.clauses:
             for key in clause.index_keys():
                 found = self._found_by[key]
-                rest = tuple(a for a in found if a is not audience) if isinstance(found, tuple) else ()
-                if not rest:
-                    del self._found_by[key]
+                if isinstance(found, dict):
+                    del found[audience]
+                    if len(found) == 1:
+                        self._found_by[key] = next(iter(found))
                 else:
-                    self._found_by[key] = rest[0] if len(rest) == 1 else rest
+                    del self._found_by[key]
 
     def find(self, keys: Sequence[str]) -> Iterator[Audience]:
         """Give the audiences that an event with these matching keys concerns; one may come up more than once."""
@@ -52,7 +53,7 @@ class Index:
             found = self._found_by.get(key)
             if found is None:
                 continue
-            if isinstance(found, tuple):
+            if isinstance(found, dict):
                 yield from found
             else:
                 yield found

@@ -58,11 +58,12 @@ class Organization:
         """Told of connections whose share was too much for one write, after they were taken out."""
         self._counters = Counters() if counters is None else counters
         self._here: Place | None = None
-        self._audiences: dict[AudienceKey, Audience] = {}
+        self._audiences: Audience | dict[AudienceKey, Audience] | None = None
+        """As a rule there is one or none: a dictionary is made for the second."""
         self._index = Index()
         self._readers: dict[str, list[Connection]] | None = None
         """By user: the connections that want that user's notifications."""
-        self._queued: list[Audience] = []
+        self._queued: list[Audience] | None = None
         self._writer: CursorWriter | None = None
         """Kept only where events come: an organization at rest costs less without."""
 
@@ -132,7 +133,10 @@ class Organization:
     def _queue(self, audience: Audience) -> None:
         if not audience.is_queued:
             audience.is_queued = True
-            self._queued.append(audience)
+            if self._queued is None:
+                self._queued = [audience]
+            else:
+                self._queued.append(audience)
 
     def _readers_of(self, keys: tuple[str, ...]) -> list[Connection]:
         assert self._readers is not None
@@ -141,17 +145,28 @@ class Organization:
     def select(self, connection: Connection, selection: Selection) -> None:
         """Put a connection into the audience of this selection, after writing what it still has to get by its old one."""
         self.leave(connection)
-        key = (selection.clauses, selection.view, connection.form.name)
-        audience = self._audiences.get(key)
-        if audience is None:
-            audience = Audience(selection.clauses, selection.view, connection.form, self.here, self._counters)
-            self._audiences[key] = audience
-            self._index.add(audience)
+        audience = self._audience_of(selection, connection)
         audience.join(connection, self.here)
         if selection.notifications_of is not None:
             if self._readers is None:
                 self._readers = {}
             self._readers.setdefault(selection.notifications_of, []).append(connection)
+
+    def _audience_of(self, selection: Selection, connection: Connection) -> Audience:
+        key = (selection.clauses, selection.view, connection.form.name)
+        known = self._audiences
+        if isinstance(known, dict):
+            audience = known.get(key)
+        else:
+            audience = known if known is not None and known.key == key else None
+        if audience is None:
+            audience = Audience(selection.clauses, selection.view, connection.form, self.here, self._counters)
+            self._index.add(audience)
+            if isinstance(known, dict):
+                known[key] = audience
+            else:
+                self._audiences = audience if known is None else {known.key: known, key: audience}
+        return audience
 
     def leave(self, connection: Connection) -> None:
         """Take a connection out of live delivery, after writing what it still has to get."""
@@ -172,20 +187,23 @@ class Organization:
                 del self._readers[user_id]
         if not audience.members:
             self._index.remove(audience)
-            del self._audiences[audience.clauses, audience.view, audience.form.name]
+            if isinstance(self._audiences, dict):
+                del self._audiences[audience.key]
+            else:
+                self._audiences = None
 
     @property
     def pending(self) -> int:
         """How many events wait to be written, counted once per audience."""
-        return sum(audience.waiting for audience in self._queued)
+        return sum(audience.waiting for audience in self._queued or ())
 
     def flush(self, clock: Callable[[], float], deadline: float) -> bool:
         """Write what is pending; say whether all was written before `deadline`."""
-        queued = self._queued
+        queued = self._queued or []
         for place, audience in enumerate(queued):
             is_done = (not place or clock() < deadline) and audience.flush(clock, deadline)
-            if audience.overfull:
-                overfull, audience.overfull = audience.overfull, []
+            if audience.overfull is not None:
+                overfull, audience.overfull = audience.overfull, None
                 for connection, got in overfull:
                     self.drop(connection)
                     self._overfull(connection, got)
@@ -193,5 +211,5 @@ class Organization:
                 self._queued = queued[place:]
                 return False
             audience.is_queued = False
-        queued.clear()
+        self._queued = None
         return True

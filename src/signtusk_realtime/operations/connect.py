@@ -69,14 +69,18 @@ class Connect:
         *,
         id_prefix: str = "conn",
         connection_id: str | None = None,
+        preamble: bytes | None = None,
     ) -> Connection:
         """Let the connection in and send `connected`. In a hub that was closed meanwhile it comes back closed.
 
-        `connection_id`: the id, where it was told to somebody before; else a fresh one with `id_prefix`.
+        `connection_id`: the id, where it was told to somebody before; else a fresh one with `id_prefix`. `preamble`: what goes before
+        `connected`, in the same write.
         """
         identity = admission.identity
         now_ms = self._now_ms()
         session = Session(identity, self._limits)
+        if self._hub.is_closed and preamble is not None:
+            outlet.write(preamble)
         connection_id = connection_id or self._new_id(id_prefix)
         connection = self._hub.open(connection_id, session, outlet, form, admission.organization, now_ms)
         if not connection.is_open:
@@ -93,6 +97,7 @@ class Connect:
                 heartbeat_interval=self._heartbeat_interval_ms,
                 server=FEATURES,
             ),
+            preamble,
         )
         self._opened(connection)
         return connection

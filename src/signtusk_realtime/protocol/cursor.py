@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from binascii import a2b_base64, b2a_base64
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Final, NamedTuple
 from zlib import crc32
@@ -102,8 +103,12 @@ class CursorWriter:
         return b2a_base64(checked, newline=False).translate(_TO_URL)
 
 
+@lru_cache(maxsize=1024)
 def encode(organization_id: str, organization: Position | None, system: Position | None) -> str:
-    """Give the cursor of one pair of positions. On hot paths keep a `CursorWriter` instead."""
+    """Give the cursor of one pair of positions; those asked for again, as when many subscribe, are kept.
+
+    On hot paths keep a `CursorWriter` instead.
+    """
     return CursorWriter(organization_id, system).text(organization)
 
 

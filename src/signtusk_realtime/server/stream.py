@@ -108,9 +108,9 @@ class EventStream(NativeProtocol):
         transport = self._transport
         transport.set_write_buffer_limits(high=entrance.limits.high_water_bytes)
         lines = b"".join(name + b": " + value + b"\r\n" for name, value in cors)
-        transport.write(b"".join((_HEAD, lines, b"\r\n", stream.retry_block(entrance.limits.retry_ms))))
+        preamble = b"".join((_HEAD, lines, b"\r\n", stream.retry_block(entrance.limits.retry_ms)))
         self._state = _OPEN
-        connection = entrance.connect.open(admission, self, STREAM, id_prefix="sse")
+        connection = entrance.connect.open(admission, self, STREAM, id_prefix="sse", preamble=preamble)
         # A hub that was closed meanwhile ends the connection while it opens it.
         if not connection.is_open:
             return None

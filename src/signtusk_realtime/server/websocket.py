@@ -119,10 +119,9 @@ class WebSocket(NativeProtocol):
             return
         transport = self._transport
         transport.set_write_buffer_limits(high=entrance.limits.high_water_bytes)
-        transport.write(upgrade.response())
         self._reader = FrameReader(entrance.frame_limits)
         self._state = _OPEN
-        connection = entrance.connect.open(admission, self, FRAMES)
+        connection = entrance.connect.open(admission, self, FRAMES, preamble=upgrade.response())
         # A hub that was closed meanwhile ends the connection while it opens it.
         self._connection = connection if connection.is_open else None
         early, self._early = self._early, None

@@ -8,6 +8,7 @@ Rule 2: a refused request changes nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from msgspec import UNSET
 
@@ -104,7 +105,7 @@ class Session:
 
     def add(self, subscription_ids: Sequence[str], added: Sequence[Subscription], selection: Selection) -> None:
         """Take in what `preview` compiled."""
-        self.subscriptions += tuple(zip(subscription_ids, added, strict=True))
+        self.subscriptions += tuple(zip(subscription_ids, map(_shared, added), strict=True))
         self.selection = selection
         self.has_subscribed = True
 
@@ -119,6 +120,12 @@ class Session:
             )
         self.subscriptions = rest
         self.selection = compile_selection([s for _, s in rest], self.identity)
+
+
+@lru_cache(maxsize=4096)
+def _shared(subscription: Subscription) -> Subscription:
+    """Give one object for equal subscriptions, as far as it is kept: most clients ask for what others ask for."""
+    return subscription
 
 
 def is_malformed(error: RealtimeError) -> bool:
