@@ -398,10 +398,10 @@ def test_nothing_is_kept_for_who_left(steps: list[Step]) -> None:
             assert node.hub.connections == {}
             for organization in organizations:
                 assert organization.holders == 0
-                assert organization._audiences == {}
+                assert not organization._audiences
                 assert organization._index._found_by == {}
                 assert not organization._readers
-                assert organization._queued == []
+                assert not organization._queued
             assert all(not slot for slot in node.hub._wheel._slots)
 
     clock.run(program())
