@@ -145,6 +145,20 @@ async def test_a_full_outlet_is_a_catch_up_that_is_no_resume() -> None:
         assert (counters.catch_ups, counters.resumes, counters.caught_up) == (1, 0, 1)
 
 
+async def test_those_who_must_reload_are_counted() -> None:
+    """Each connection that is told `resync` counts once."""
+    async with started_node() as node:
+        clients = [await node.client() for _ in range(2)]
+        for client in clients:
+            client.subscribe(DOCUMENTS)
+        start = clients[0].connection.organization.live
+        await node.happen()
+        await settle()
+        node.hub.diverged(LogName("org123"), start)
+        assert [client.messages()[-1]["type"] for client in clients] == ["resync", "resync"]
+        assert node.hub.counters.resyncs == 2
+
+
 async def test_connections_and_subscriptions_come_back_to_nothing() -> None:
     """They are counted by transport; every way of ending one is counted by its code, and takes its subscriptions with it."""
     async with started_node() as node:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
@@ -9,6 +12,8 @@ from signtusk_realtime.observability.counters import Counters
 from signtusk_realtime.observability.metrics import Metrics
 from signtusk_realtime.observability.openmetrics import PREFIX, OpenMetrics
 from signtusk_realtime.protocol import codes
+
+PAGE = Path(__file__).parents[3] / "docs" / "reference" / "metrics.md"
 
 
 def read(counters: Counters) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -75,3 +80,25 @@ def test_every_number_is_told() -> None:
     assert {key: found[key] for key in expected} == expected
     assert found["process_resident_memory_bytes", ()] > 1 << 20
     assert found["process_cpu_seconds_total", ()] > 0
+
+
+def test_the_page_names_every_metric() -> None:
+    """docs/reference/metrics.md has each metric with its type and labels, and each figure, and no other."""
+    page = PAGE.read_text(encoding="utf-8")
+    told = set(re.findall(r"^\| `(signtusk_realtime_\w+)(?:\{(\w+)\})?` \| (\w+) \|", page, re.MULTILINE))
+    counters = Counters()
+    counters.closed(None)
+    counters.publications_refused["forbidden"] += 1
+    counters.messages_refused["forbidden"] += 1
+    text = OpenMetrics(Metrics(counters), "1.2.3").text().decode()
+    suffixes = {"counter": "_total", "info": "_info"}
+    shown = {
+        (
+            family.name + suffixes.get(family.type, ""),
+            next(iter(family.samples[0].labels.keys() - {"le"}), ""),
+            family.type,
+        )
+        for family in text_string_to_metric_families(text)
+    }
+    assert told == shown
+    assert re.findall(r"^\| `([a-zA-Z]+)` \|", page, re.MULTILINE) == list(Metrics(counters).get())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from signtusk_realtime.server.problems import MEDIA_TYPE
 from tests.support.samples import sample
 
 COMMITTED = Path(__file__).parents[3] / "spec" / "openapi.json"
+PAGE = COMMITTED.parents[1] / "docs" / "reference" / "http.md"
 WEBSOCKET = "/ws"
 # Told of a path or a method that is not there, or of a WebSocket's handshake; and what no HTTP call is refused for yet.
 ELSEWHERE = {"not_found", "method_not_allowed", "invalid_handshake", "upgrade_required", "rate_limited"}
@@ -117,3 +119,9 @@ def test_publications_are_described(kind: str) -> None:
     assert list(schema.iter_errors(sample(kind))) == []
     assert list(schema.iter_errors({**sample(kind), "unknown": 1}))
     assert list(schema.iter_errors({**sample(kind), "timestamp": None}))
+
+
+def test_the_page_names_every_call() -> None:
+    """docs/reference/http.md has each call and no other."""
+    rows = re.findall(r"^\| `((?:GET|POST) [^`]+)` \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(rows) == sorted(name for name, _ in operations())
