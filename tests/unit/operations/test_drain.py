@@ -70,7 +70,7 @@ async def test_a_stream_is_told_how_long_to_wait(node: Node) -> None:
     client = await node.client(form="stream")
     task = await draining(node, client)
     [told] = client.messages()
-    assert client.outlet.writes[-1].endswith(b"retry: %d\n\n" % told["afterMs"])  # type: ignore[arg-type, union-attr]  # bytes
+    assert client.outlet.writes[-1].endswith(b"retry: %d\n\n" % told["afterMs"])
     await task
     assert client.outlet.writes[-1] == b"retry: %d\n\n" % (sum(RETURN_MS) // 2)
     assert client.outlet.closed is not None
@@ -164,11 +164,11 @@ async def test_telling_thousands_leaves_the_loop_free() -> None:
             if not task.done():
                 loop.call_soon(turn)
 
-        loop.time = slow_time  # type: ignore[method-assign]  # a clock that moves while code runs
+        loop.time = slow_time
         try:
             task = asyncio.create_task(drain_of(node).run(connections, 0.0))
             loop.call_soon(turn)
             await task
         finally:
-            loop.time = real_time  # type: ignore[method-assign]  # as above
+            loop.time = real_time
         assert turns >= 15
