@@ -47,23 +47,34 @@ ASKS = (
 )
 
 
-FIRST = (
-    ("a", "one", "frames"),
-    ("a", "one", "frames"),
-    ("b", "one", "frames"),
-    ("a", "one", "stream"),
-    ("b", "two", "texts"),
-)
-"""Who is there from the beginning: user (and team), organization, format."""
 USUAL = [
     Subscription(name) for name in ("document_updates", "signing_updates", "notifications", "system_announcements")
 ]
-"""What they want at first."""
 OVERLAPPING = [
     delivery.subscription("document_updates", document_id="a"),
     delivery.subscription("document_updates", event_types=("document_updated",)),
 ]
 """Several clauses that one event matches: it comes once all the same."""
+
+
+def _guest(organization: str) -> Identity:
+    return delivery.guest(
+        delivery.grant(document_id="a", recipient_id="b", types=tuple(delivery.EVENTS_OF)),
+        delivery.grant(signing_request_id="b", recipient_id="a"),
+        user_id="b",
+        organization_id=organization,
+    )
+
+
+FIRST: list[tuple[Identity, str, list[Subscription]]] = [
+    (delivery.member("a", "one", "a"), "frames", USUAL),
+    (delivery.member("a", "one", "a"), "frames", USUAL),
+    (delivery.member("b", "one", "b"), "frames", USUAL),
+    (delivery.member("a", "one", "a"), "stream", OVERLAPPING),
+    (_guest("one"), "frames", [Subscription("signing_updates"), Subscription("notifications")]),
+    (delivery.member("b", "two"), "texts", USUAL),
+]
+"""Who is there from the beginning, and what they want at first."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -104,15 +115,7 @@ NEWCOMERS: list[tuple[Identity, str]] = [
     (identity, form)
     for form in delivery.FORMATS
     for organization in ORGANIZATIONS
-    for identity in (
-        delivery.member("a", organization, "b"),
-        delivery.guest(
-            delivery.grant(document_id="a", recipient_id="b", types=tuple(delivery.EVENTS_OF)),
-            delivery.grant(signing_request_id="b", recipient_id="a"),
-            user_id="b",
-            organization_id=organization,
-        ),
-    )
+    for identity in (delivery.member("a", organization, "b"), _guest(organization))
 ]
 
 
@@ -201,7 +204,7 @@ class Play:
         known = [m["cursor"] for m in old.messages if "cursor" in m]
         if known:
             seat = await self.join(old.identity, old.client.connection.form.name)
-            wishes = WISHES[what % len(WISHES)] if what % 2 else USUAL[:2]
+            wishes = WISHES[what % len(WISHES)] if what % 2 else list(old.spans[0].wanted)
             await self.subscribe(seat, wishes, known[what % len(known)])
 
     async def finish(self) -> None:
@@ -244,6 +247,7 @@ class Play:
             case "lost":
                 seat.leave()
                 self.node.hub.lost(seat.client.connection)
+                seat.client.outlet.close(1006, "gone")
 
     async def subscribe(self, seat: Seat, wishes: list[Subscription], after: str | None = None) -> None:
         request = {"type": "subscribe", "subscriptions": to_builtins(wishes)}
@@ -283,9 +287,8 @@ def _play(steps: Sequence[Step]) -> Play:
         turns = Turns()
         async with started_node(flusher=turns.flusher()) as node:
             play = Play(node, turns)
-            for user, organization, form in FIRST:
-                seat = await play.join(delivery.member(user, organization, user), form)
-                await play.subscribe(seat, OVERLAPPING if form == "stream" else USUAL)
+            for identity, form, wishes in FIRST:
+                await play.subscribe(await play.join(identity, form), wishes)
             await play.run(steps)
             await play.finish()
             return play

@@ -229,7 +229,8 @@ class Hub:
 
     def cursor_of(self, connection: Connection) -> str:
         """Give the cursor that covers what a connection was handed; the next thing told to it may carry that."""
-        place = self.place_of(connection)
+        # Kept, so that no later cursor goes back behind it: what the audience knows ends at the last event it was written.
+        place = connection.place = self.place_of(connection)
         connection.told = place.offsets
         return connection.organization.cursor_at(place)
 

@@ -126,6 +126,10 @@ def test_who_is_closed_is_written_nothing() -> None:
     flush(audience)
     assert (one.got(), two.got()) == ([], ["a"])
     assert audience.members == [two.connection]
+    audience.offer_to(two.connection, item("alone"))
+    audience.drop(two.connection)
+    assert flush(audience)
+    assert two.got() == []
 
 
 def test_settling_writes_now_and_not_again() -> None:

@@ -7,7 +7,7 @@ import pytest
 from signtusk_realtime.events.subscriptions import Subscription
 from signtusk_realtime.protocol import cursor
 from tests.support.clock import settle
-from tests.support.delivery import Turns, started_node
+from tests.support.delivery import Turns, grant, guest, started_node
 
 pytestmark = pytest.mark.virtual_clock
 
@@ -53,6 +53,34 @@ async def test_an_announcement_is_not_replayed_before_it_is_offered() -> None:
         turns.run()
         await settle()
         assert client.event_ids() == [second]
+
+
+async def test_what_is_replayed_goes_through_the_same_view() -> None:
+    """A guest that catches up sees no more than it would have seen live."""
+    async with started_node() as node:
+        identity = guest(grant(document_id="doc123"))
+        live = await node.client(identity)
+        beginning = live.subscribe(Subscription("signing_updates"))["cursor"]
+        await node.happen("signature_status")
+        await settle()
+        late = await node.client(identity)
+        late.receive(_subscribe(Subscription("signing_updates"), beginning))
+        await settle()
+        [seen], [_, replayed] = live.messages(), late.messages()
+        assert replayed == seen
+        assert set(replayed["event"]["payload"]["signatureData"]) == {"signedAt"}
+
+
+async def test_no_cursor_goes_back() -> None:
+    """What a connection was told stands, also when it falls behind with an event pending since."""
+    async with started_node() as node:
+        client = await node.client()
+        client.subscribe(DOCUMENTS)
+        await node.happen("team_update")
+        told = client.ask({"type": "ping"})["cursor"]
+        await node.happen()
+        node.hub.paused(client.connection)
+        assert client.ask({"type": "ping"})["cursor"] == told
 
 
 def _subscribe(wanted: Subscription, after: str) -> dict[str, object]:
