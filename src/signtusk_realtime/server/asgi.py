@@ -37,6 +37,7 @@ from signtusk_realtime.server.problems import (
     HeaderPairs,
     Problem,
     encode_body,
+    internal_problem,
     problem,
     problem_of,
 )
@@ -311,6 +312,10 @@ class _WebSocket(_Peer):
         except RealtimeError as error:
             await refuse(problem_of(error), cors)
             return
+        except Exception:
+            log.exception("admission failed")
+            await refuse(internal_problem(), cors)
+            return
         subprotocol = SUBPROTOCOL if offer.subprotocol else None
         await self._accept(admission, {"type": "websocket.accept", "subprotocol": subprotocol, "headers": []})
         await self._attend(*self._open(admission, TEXTS, self._write, self._finish))
@@ -382,6 +387,10 @@ class _EventStream(_Peer):
                 admission = await self._admit(identity)
         except RealtimeError as error:
             await refuse(problem_of(error), cors)
+            return
+        except Exception:
+            log.exception("admission failed")
+            await refuse(internal_problem(), cors)
             return
         head = [*_STREAM_HEAD, *((name.lower(), value) for name, value in cors)]
         await self._accept(admission, {"type": "http.response.start", "status": 200, "headers": head})
