@@ -1,4 +1,4 @@
-"""Reading the log page by page gives what reading it at once would, whatever the pages, and what the contract says."""
+"""Reading the log page by page gives what reading it at once would, whatever the pages, and what the protocol says."""
 
 from __future__ import annotations
 

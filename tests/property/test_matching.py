@@ -1,4 +1,4 @@
-"""Properties of matching: clauses, index keys, the index, and compiled subscriptions against the contract's words."""
+"""Properties of matching: clauses, index keys, the index, and compiled subscriptions against the protocol's words."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_the_index_finds_what_asking_everybody_would(
 def test_a_compiled_selection_gives_what_the_contract_says(
     identity: Identity, asked: list[Subscription], events: list[Draft]
 ) -> None:
-    """Compiled with grants, subscriptions match the events that CONTRACT §4 and §9 say, and show as much of them."""
+    """Compiled with grants, subscriptions match the events that spec/protocol.md §5 and the grants say, and show as much of them."""
     if any(delivery.is_outside(identity, s) for s in asked):
         with pytest.raises(Forbidden) as refused:
             compile_selection(asked, identity)
@@ -129,6 +129,6 @@ def test_the_default_selection_is_all_that_one_may_have_but_presence(identity: I
 
 
 def test_the_oracle_knows_every_event_type() -> None:
-    """The naive reading of the contract and the table of events/subscriptions.py name the same types."""
+    """The naive reading of the protocol and the table of events/subscriptions.py name the same types."""
     assert {name: set(types) for name, types in TYPES_OF.items()} == delivery.EVENTS_OF
     assert set(SUBSCRIPTION_OF) == ALL_EVENT_TYPES

@@ -25,7 +25,7 @@ STEPS = st.lists(st.one_of(REQUESTS, REQUESTS, st.integers(0, LIMIT)), max_size=
 
 
 def allowed(request: Subscribe, present: int, is_first: bool) -> bool:
-    """Say whether CONTRACT §5 lets this be asked: one of two forms, not empty, a cursor first, not too many."""
+    """Say whether spec/protocol.md §7.1 lets this be asked: one of two forms, not empty, a cursor first, not too many."""
     if (request.subscription is UNSET) == (request.subscriptions is UNSET):
         return False
     count = len(request.subscriptions) if request.subscriptions is not UNSET else 1

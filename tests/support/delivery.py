@@ -1,7 +1,7 @@
 """A node without a server: an engine of dictionaries, a hub, the operations a connection uses, and an oracle of who sees what.
 
-Owns: `Node` and its clients, strategies of subscriptions and identities, the naive reading of CONTRACT §4 and §9.
-Rule: the oracle works on event objects as JSON and on the contract's words; it shares no code with what it judges.
+Owns: `Node` and its clients, strategies of subscriptions and identities, the naive reading of spec/protocol.md §5 and of grants.
+Rule: the oracle works on event objects as JSON and on the protocol's words; it shares no code with what it judges.
 """
 
 from __future__ import annotations
@@ -236,7 +236,7 @@ class Turns:
             pass
 
 
-# ---- the oracle: CONTRACT §4 and §9 in their words
+# ---- the oracle: spec/protocol.md §5, and grants, in their words
 
 
 DOCUMENT_EVENTS = {

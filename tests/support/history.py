@@ -1,7 +1,7 @@
 """What was promised against what is: finds lost, invented, repeated, moved, reordered, torn and leaked events.
 
 Owns: the judgement over what publishers and subscribers of one organization saw, and its log.   Not: how that was collected.
-Rule: it judges by CONTRACT's promises alone. An unanswered publication may have happened or not, but never in part.
+Rule: it judges by the promises of spec/protocol.md §13 alone. An unanswered publication may have happened or not, but never in part.
 """
 
 from __future__ import annotations

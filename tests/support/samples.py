@@ -143,7 +143,7 @@ def json_values() -> st.SearchStrategy[object]:
 
 
 def json_objects(*, without: tuple[str, ...] = ()) -> st.SearchStrategy[JsonObject]:
-    """JSON objects whose names are now and then those of the contract, `without` these."""
+    """JSON objects whose names are now and then those of the protocol, `without` these."""
     names = st.one_of(st.sampled_from(["documentId", "signingRequestId", "teamId", "userId", "signatureData"]), texts())
     values = st.one_of(ids(), json_values())
     return st.dictionaries(names.filter(lambda name: name not in without), values, max_size=5)

@@ -3,7 +3,7 @@
 Owns: the event object, which payload and which type each kind gives, its matching keys, and the view of a guest.   Not: the fields of the
 kinds (events/kinds.py), matching (events/matching.py), frames around the body (delivery).
 Rule 1: the body is encoded here, once; every subscriber of the full view is sent these bytes.
-Rule 2: what the payload holds is a table below, one row a kind, in the order of the contract.
+Rule 2: what the payload holds is a table below, one row a kind, in the order of spec/protocol.md §4.
 Rule 3: only ids become keys. An application's own object may hold anything under these names; what is no id can match no filter.
 """
 

@@ -31,7 +31,7 @@ ABSENT: Final = 0
 
 
 class Position(NamedTuple):
-    """A place in a log: after the entry with this offset. Equal positions mean equal histories up to here (DESIGN: chained tags)."""
+    """A place in a log: after the entry with this offset. Equal positions mean equal histories up to here (ARCHITECTURE.md: chained tags)."""
 
     epoch: Epoch
     offset: int

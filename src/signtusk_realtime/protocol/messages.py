@@ -1,4 +1,4 @@
-"""The messages of CONTRACT §5: what a client may send and what the server answers, as types.
+"""The messages of spec/protocol.md §7: what a client may send and what the server answers, as types.
 
 Owns: names and fields of every message; specification and client types are generated from here.   Not: framing (frames.py, stream.py),
 what a message leads to (sessions, operations).

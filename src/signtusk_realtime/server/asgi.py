@@ -102,7 +102,7 @@ class Mount:
         if kind == "lifespan":
             await self._live(receive, send)
         elif kind in ("http", "websocket"):
-            # Behind the mount there is no mount: paths are those of the contract.
+            # Behind the mount there is no mount: paths are those of spec/protocol.md.
             await self._serve({**scope, "path": route_path(scope), "root_path": ""}, receive, send)
         else:
             raise ValueError(f"this application serves no scope of type {kind!r}")

@@ -36,7 +36,7 @@ WRITE_BYTES: Final = 384 << 10
 
 
 class ServerLimits(Struct, frozen=True, kw_only=True):
-    """Bounds of one server; the names are those of the settings (CONTRACT §1), the times are seconds.
+    """Bounds of one server; the names are those of the settings (config/settings.py), the times are seconds.
 
     `head_timeout_s`: from connecting, or a later head's first byte, to its end. `body_timeout_s`: from there to the end of the body.
     `close_timeout_s`: how long a closing connection may take.

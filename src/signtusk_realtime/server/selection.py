@@ -1,4 +1,4 @@
-"""What a query asks to be told: `types` and filters, or `subscriptions` as JSON (CONTRACT §6).
+"""What a query asks to be told: `types` and filters, or `subscriptions` as JSON (spec/protocol.md §8).
 
 Owns: reading both forms for event stream and history.   Not: what the identity may have of it (sessions/entitlement.py).
 Rule: empty values and unknown names are refused; not a thing is guessed.

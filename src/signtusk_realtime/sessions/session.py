@@ -1,6 +1,6 @@
 """One client's session: what it asked for, and whether what it sends makes sense.
 
-Owns: its subscriptions and their ids, the rules of asking (CONTRACT §5), the count of malformed messages.   Not: bytes, sockets, logs.
+Owns: its subscriptions and their ids, the rules of asking (spec/protocol.md §7.1), the count of malformed messages.   Not: bytes, sockets, logs.
 Rule 1: no clock, no randomness: `now` (monotonic seconds) and new ids are arguments.
 Rule 2: a refused request changes nothing.
 """
@@ -129,5 +129,5 @@ def _shared(subscription: Subscription) -> Subscription:
 
 
 def is_malformed(error: RealtimeError) -> bool:
-    """Say whether an error counts as a malformed message (CONTRACT §5): it could not be read at all or breaks the message's form."""
+    """Say whether an error counts as a malformed message (spec/protocol.md §7.7): it could not be read at all or breaks the message's form."""
     return error.code in {"invalid_json", "invalid_message", "too_deep"}

@@ -8,7 +8,7 @@ from signtusk_realtime.config.check import SERVE_DEFAULTS
 from signtusk_realtime.config.settings import SETTINGS, Setting, Settings, settings_of, values_of
 from signtusk_realtime.errors import ConfigurationError
 
-# CONTRACT: the defaults that people rely on, for what exists so far.
+# The defaults that people rely on, for what exists so far.
 PROMISED = {
     "host": "127.0.0.1",
     "port": 8080,

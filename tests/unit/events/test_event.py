@@ -264,7 +264,7 @@ def test_subscriptions_know_every_event_type() -> None:
 
 
 def test_the_payload_keeps_the_order_of_the_contract() -> None:
-    """Members stand in the contract's order, whatever the publisher's."""
+    """Members stand in the protocol's order, whatever the publisher's."""
     published = sample_event("document_update", **dict(reversed(EDIT.items())))
     body = prepare(published, event_id="e", received_at_ms=0, organization_id="o").body
     assert list(json.loads(body)["payload"]) == ["documentId", "type", *EDIT, "userId"]

@@ -23,7 +23,7 @@ def test_every_event_type_belongs_to_one_subscription_type() -> None:
 
 
 def test_all_filters_are_read() -> None:
-    """Every filter of the contract by its name, and back."""
+    """Every filter of the protocol by its name, and back."""
     wire = {
         "type": "signing_updates",
         "filters": {
@@ -61,6 +61,6 @@ def test_all_filters_are_read() -> None:
     ],
 )
 def test_empty_values_and_unknown_names_are_refused(value: object) -> None:
-    """CONTRACT §4: a filter that says nothing or nobody knows is a mistake, not a wider subscription."""
+    """spec/protocol.md §5: a filter that says nothing or nobody knows is a mistake, not a wider subscription."""
     with pytest.raises(msgspec.ValidationError):
         read(value)

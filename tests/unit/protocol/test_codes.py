@@ -1,4 +1,4 @@
-"""The table of codes: whole, without contradictions, and what the contract says of coming back."""
+"""The table of codes: whole, without contradictions, and what the protocol says of coming back."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_every_constant_is_in_the_table() -> None:
 
 @pytest.mark.parametrize("number", [1001, 1005, 1006, 1011, 1012, 1013, 4000, 4400, 4401, 4429, 4430, 4499])
 def test_clients_come_back(number: int) -> None:
-    """The contract's ranges."""
+    """The ranges of spec/protocol.md §11."""
     assert comes_back(number)
 
 
@@ -97,7 +97,7 @@ def test_our_close_codes_are_the_contracts(number: int, name: str) -> None:
     ],
 )
 def test_problem_codes_have_the_contracts_status(name: str, status: int) -> None:
-    """The contract's list of problems, as far as it is built."""
+    """Nothing of the protocol's list of problems is missing."""
     assert problem_status(name) == status
 
 

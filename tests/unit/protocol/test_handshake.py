@@ -85,7 +85,7 @@ REFUSED = [
 def test_what_is_no_handshake_is_refused(
     status: int, method: bytes, version: str, sent: list[tuple[bytes, bytes]]
 ) -> None:
-    """With the status of the contract, whose code is in the table."""
+    """With the status of the protocol, whose code is in the table."""
     answer = negotiate(method, version, sent)
     assert isinstance(answer, Refusal)
     assert answer.status == status == problem_status(answer.code)

@@ -1,4 +1,4 @@
-"""Messages: what a client may send is read strictly, what the server answers has the contract's names."""
+"""Messages: what a client may send is read strictly, what the server answers has the protocol's names."""
 
 from __future__ import annotations
 

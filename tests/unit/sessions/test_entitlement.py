@@ -1,4 +1,4 @@
-"""What grants allow, case by case: the rules of CONTRACT §9 that the properties hold in general."""
+"""What grants allow, case by case; tests/property/test_matching.py holds the same in general."""
 
 from __future__ import annotations
 
