@@ -96,18 +96,18 @@ def test_our_close_codes_are_the_contracts(number: int, name: str) -> None:
         ("unavailable", 503),
     ],
 )
-def test_problem_codes_have_the_contracts_status(name: str, status: int) -> None:
-    """Nothing of the protocol's list of problems is missing."""
+def test_problem_codes_have_the_protocols_status(name: str, status: int) -> None:
+    """Each problem has the status that the protocol gives it, as far as it is built."""
     assert problem_status(name) == status
 
 
-def test_error_codes_are_the_contracts() -> None:
+def test_error_codes_are_the_protocols() -> None:
     """Every code an error message may carry is in the table, and each reason of `recovered`."""
-    contract = (
+    named = (
         "cursor_not_first invalid_json invalid_message too_deep unknown_subscription too_many_subscriptions forbidden"
     )
-    contract += " rate_limited invalid_token identity_mismatch unavailable"
-    assert set(contract.split()) <= {code.name for code in of_kind(Kind.ERROR)}
+    named += " rate_limited invalid_token identity_mismatch unavailable"
+    assert set(named.split()) <= {code.name for code in of_kind(Kind.ERROR)}
     assert {code.name for code in of_kind(Kind.RECOVERED)} == {"expired", "epoch", "unknown"}
 
 
