@@ -11,6 +11,7 @@ Rule 2: what is published by the same application after a subscription was answe
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
@@ -27,6 +28,8 @@ from signtusk_realtime.protocol.messages import Subscribe, Unsubscribe
 from signtusk_realtime.server.outlets import Message, PumpedOutlet, Pumps
 from signtusk_realtime.sessions.identity import Identity
 from signtusk_realtime.sessions.session import Session, SessionLimits
+
+log = logging.getLogger(__name__)
 
 NO_METADATA: Final[Mapping[str, object]] = {}
 
@@ -153,6 +156,9 @@ class HandedIn:
                     act(connection)
         except RealtimeError as error:
             pending.end = _code_of(error)
+        except Exception:
+            log.exception("admission failed")
+            pending.end = codes.CLOSE_INTERNAL
         except asyncio.CancelledError:
             pending.end = codes.CLOSE_GOING_AWAY
             raise
@@ -160,8 +166,15 @@ class HandedIn:
             del self._pending[connection_id]
             pending.done.set_result(None)
             if pending.end is not None:
-                self._turned_away(connection_id, pending, pending.end)
-                outlet.close(pending.end.number, pending.end.name)
+                self._turn_away(connection_id, pending, pending.end, outlet)
+
+    def _turn_away(self, connection_id: str, pending: Pending, code: CloseCode, outlet: PumpedOutlet) -> None:
+        opened = self._hub.connections.get(connection_id)
+        if opened is not None:
+            self._hub.end(opened, code)
+        else:
+            self._turned_away(connection_id, pending, code)
+            outlet.close(code.number, code.name)
 
     # ---- what is asked of them, and of any other connection of this node
 

@@ -1,0 +1,115 @@
+"""The original's configuration: its object, and what its fields do."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+
+from signtusk_realtime import (
+    InvalidSettings,
+    LimitSettings,
+    LoadBalancing,
+    RealtimeService,
+    RedisCluster,
+    ScalingConfig,
+    Settings,
+    create_default_config,
+)
+
+ORIGINAL = {
+    "maxConnectionsPerServer": 5000,
+    "heartbeatInterval": 20000,
+    "connectionTimeout": 60000,
+    "messageQueueSize": 500,
+    "redisCluster": {"enabled": False, "nodes": [{"host": "localhost", "port": 7000}], "options": {"maxRetries": 3}},
+    "loadBalancing": {"strategy": "least_connections", "healthCheckInterval": 30000},
+}
+
+
+def test_the_defaults_are_the_documented_ones() -> None:
+    """10 000 connections, 30 s, 5 min, 1000 messages; and they are the settings' own."""
+    config = create_default_config()
+    assert config == ScalingConfig()
+    assert (config.max_connections_per_server, config.heartbeat_interval) == (10_000, 30_000)
+    assert (config.connection_timeout, config.message_queue_size) == (300_000, 1_000)
+    assert RealtimeService(config).settings == Settings()
+
+
+def test_the_originals_object_is_read() -> None:
+    """Every field of it, in camelCase; what is left out has its default."""
+    config = ScalingConfig.from_dict(ORIGINAL)
+    assert config.max_connections_per_server == 5000
+    assert config.redis_cluster.nodes == [{"host": "localhost", "port": 7000}]
+    assert config.load_balancing == LoadBalancing(strategy="least_connections", health_check_interval=30_000)
+    assert ScalingConfig.from_dict({}) == ScalingConfig()
+    assert len(ORIGINAL) == len(fields(ScalingConfig))
+
+
+def test_every_field_reaches_the_settings() -> None:
+    """None of the four numbers is for show."""
+    settings = RealtimeService(ScalingConfig.from_dict(ORIGINAL)).settings
+    assert settings == Settings(
+        limits=LimitSettings(connections=5000),
+        heartbeat_interval=20_000,
+        connection_timeout=60_000,
+        message_queue_size=500,
+    )
+
+
+def test_unknown_names_are_refused_with_the_nearest() -> None:
+    """All faults at once, each with its place."""
+    with pytest.raises(InvalidSettings) as caught:
+        ScalingConfig.from_dict(
+            {
+                "heartbeatIntervall": 1,
+                "loadBalancing": {"strategie": "round_robin", "healthCheckInterval": "often"},
+                "redisCluster": True,
+                "x": 1,
+                "messageQueueSize": 1.5,
+            }
+        )
+    faults = caught.value.faults
+    assert len(faults) == 6
+    assert "did you mean heartbeatInterval?" in faults[0]
+    assert "did you mean loadBalancing.strategy?" in faults[1]
+    assert faults[2].startswith("loadBalancing.healthCheckInterval: ")
+    assert "redisCluster: an object is expected, not bool" in faults[3]
+    assert "known are maxConnectionsPerServer" in faults[4]
+    assert faults[5].startswith("messageQueueSize: ")
+
+
+def test_a_strategy_there_is_not_is_refused() -> None:
+    """From the original's object, and made in Python."""
+    with pytest.raises(InvalidSettings, match="strategy"):
+        ScalingConfig.from_dict({"loadBalancing": {"strategy": "random"}})
+    with pytest.raises(InvalidSettings, match="round_robin"):
+        RealtimeService(ScalingConfig(load_balancing=LoadBalancing(strategy="random")))  # type: ignore[arg-type]
+    with pytest.raises(InvalidSettings, match="health_check_interval"):
+        RealtimeService(ScalingConfig(load_balancing=LoadBalancing(health_check_interval=0)))
+
+
+def test_redis_is_refused_and_not_passed_over() -> None:
+    """Who asks for several nodes learns that there is one."""
+    with pytest.raises(InvalidSettings, match="Redis is not available"):
+        RealtimeService(ScalingConfig(redis_cluster=RedisCluster(enabled=True)))
+
+
+def test_what_is_said_twice_must_agree() -> None:
+    """Either place may say it; both may say the same; two values are a fault that names both."""
+    config = ScalingConfig(heartbeat_interval=20_000)
+    assert RealtimeService(config).settings.heartbeat_interval == 20_000
+    assert RealtimeService(config, settings=Settings(heartbeat_interval=20_000)).settings.heartbeat_interval == 20_000
+    assert (
+        RealtimeService(ScalingConfig(), settings=Settings(heartbeat_interval=9000)).settings.heartbeat_interval == 9000
+    )
+    with pytest.raises(InvalidSettings, match=r"9000.*20000"):
+        RealtimeService(config, settings=Settings(heartbeat_interval=9000))
+
+
+def test_values_are_held_to_the_settings_ranges() -> None:
+    """By the setting's name."""
+    with pytest.raises(InvalidSettings, match=r"limits\.connections"):
+        RealtimeService(ScalingConfig(max_connections_per_server=0))
+    with pytest.raises(InvalidSettings, match="ScalingConfig is expected"):
+        RealtimeService(Settings())  # type: ignore[arg-type]
