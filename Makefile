@@ -53,8 +53,9 @@ conformance: setup ## the framing against the Autobahn testsuite (AUTOBAHN=<its 
 	fi
 	@$(PYTEST) tests/conformance $(ARGS)
 
-spec: setup ## generate spec/openapi.json from the wire types and the table of codes
+spec: setup ## generate spec/openapi.json and the reference pages from the types, the settings and the table of codes
 	@.venv/bin/python scripts/spec.py
+	@.venv/bin/python scripts/generate_docs.py
 
 lock: setup ## compile the locks anew (ARGS=--upgrade)
 	@scripts/lock.sh $(ARGS)

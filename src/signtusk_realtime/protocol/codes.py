@@ -139,7 +139,7 @@ CODES: Final[tuple[Code, ...]] = (
         "Messages kept coming far above limits.messages_per_second.",
         "Slow down, then reconnect and resume.",
     ),
-    _close(CLOSE_OVERLOADED, "The client takes its messages more slowly than they come, or the node is full.", _BACK),
+    _close(CLOSE_OVERLOADED, "The client sends more than can be answered, or the node is full.", _BACK),
     _close(
         CLOSE_UNAUTHENTICATED,
         "No credentials, or none that are accepted.",
