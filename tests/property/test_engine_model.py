@@ -33,15 +33,24 @@ _drafts = st.builds(Draft, _ids, st.sampled_from([b"1" * 32, b"1" * 32, b"1" * 3
 _addresses = st.builds(Key, st.sampled_from(["a", "b"]), st.sampled_from(["k", "l", "m"]))
 _versions = st.integers(1, 3)
 _records = st.builds(
-    lambda address, value, version, expiry: Record(*address, value, version, expiry),
+    lambda address, value, version, expiry: Record(address.collection, address.key, value, version, expiry),
     _addresses,
     _bodies,
     _versions,
     st.none() | st.integers(START_MS, START_MS + 3000),
 )
 _expectations = st.tuples(_addresses, st.integers(0, 3))
-_commits = st.builds(Commit, events=st.lists(_drafts, max_size=4)) | st.builds(
+# Each field is given: what is left out of a named tuple is made up by its type, and a made-up version fits into no database.
+_commits = st.builds(
     Commit,
+    events=st.lists(_drafts, max_size=4),
+    epoch=st.none(),
+    expect=st.just(()),
+    put=st.just(()),
+    delete=st.just(()),
+) | st.builds(
+    Commit,
+    epoch=st.none(),
     events=st.lists(_drafts, max_size=4),
     expect=st.lists(_expectations, max_size=2),
     put=st.lists(_records, max_size=2),

@@ -78,14 +78,20 @@ class Ballast:
         self.is_released = False
 
     def hold(self) -> bool:
-        """Reserve the space if it is not. Gives False where there is none."""
+        """Reserve the space if it is not. Gives False where there is none.
+
+        Near the end of the disk it takes half of what is free, so that there is room to write too, and no less than half its size.
+        """
         if self._path is None:
             return True
         try:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _PRIVATE)
             try:
-                if os.fstat(descriptor).st_size < self._size:
-                    os.posix_fallocate(descriptor, 0, self._size)
+                held, disk = os.fstat(descriptor).st_size, os.fstatvfs(descriptor)
+                share = (held + disk.f_bavail * disk.f_frsize) // 2
+                wanted = min(self._size, max(self._size // 2, share))
+                if held < wanted:
+                    os.posix_fallocate(descriptor, 0, wanted)
             finally:
                 os.close(descriptor)
         except OSError as error:

@@ -22,6 +22,8 @@ from signtusk_realtime.events.log import LogName, Retention
 _log = logging.getLogger(__name__)
 
 _ENTRIES_PER_STEP: Final = 256
+_BYTES_PER_STEP: Final = 1 << 20
+"""What is deleted is overwritten too (many builds of SQLite do so), so on a full disk a step must fit into the ballast."""
 _LOGS_PER_STEP: Final = 64
 _RECORDS_PER_STEP: Final = 256
 
@@ -44,7 +46,11 @@ _EXPIRE: Final = """
 _ERASED: Final = "SELECT log FROM erased LIMIT 1"
 _ERASE_ENTRIES: Final = """
     DELETE FROM entries WHERE place IN (
-        SELECT place FROM entries WHERE place > ? AND place < ? LIMIT ?
+        SELECT place FROM (
+            SELECT place, sum(size) OVER (ORDER BY place) - size AS size_before FROM (
+                SELECT place, length(body) AS size FROM entries WHERE place > ? AND place < ? ORDER BY place LIMIT ?
+            )
+        ) WHERE size_before < ?
     )
 """
 _ERASE_RECORDS: Final = """
@@ -88,6 +94,9 @@ class Upkeep:
 
     def step(self) -> bool:
         """Do one small step. Gives True if there may be more to do."""
+        if self._ballast.is_released:
+            # Before deletions take what was released: what is in the journal needs some of it to get to its place, and is deletable then.
+            self._writer.store.fold()
         has_more = self._trim() or self._expire() or self._erase()
         if not has_more:
             self._recover()
@@ -119,15 +128,16 @@ class Upkeep:
         now = self._clock()
         changed: dict[LogName, LogState] = {}
         statements: list[tuple[str, tuple[SqlValue, ...]]] = []
-        left = _ENTRIES_PER_STEP
+        left, left_bytes = _ENTRIES_PER_STEP, _BYTES_PER_STEP
         for state in self._due(now):
-            trimmed, count = self._cut(state, now, left)
+            trimmed, count, freed = self._cut(state, now, left, left_bytes)
             if trimmed is not None:
                 changed[state.name] = trimmed
                 floors = place_of(state.log_id, state.floor_offset), place_of(state.log_id, trimmed.floor_offset)
                 statements.append((_TRIM, floors))
             left -= count
-            if left <= 0 or len(changed) == _LOGS_PER_STEP:
+            left_bytes -= freed
+            if left <= 0 or left_bytes <= 0 or len(changed) == _LOGS_PER_STEP:
                 break
         if not changed:
             return False
@@ -153,8 +163,11 @@ class Upkeep:
             or (state.oldest_at is not None and state.oldest_at < now - self._retention.age_ms)
         )
 
-    def _cut(self, state: LogState, now: int, limit: int) -> tuple[LogState | None, int]:
-        """Work out a log's state after the oldest entries went, `limit` of them at most."""
+    def _cut(self, state: LogState, now: int, limit: int, max_bytes: int) -> tuple[LogState | None, int, int]:
+        """Work out a log's state after the oldest entries went, `limit` of them at most, or as many as exceed `max_bytes`.
+
+        Gives also how many went, and how many bytes.
+        """
         places = place_of(state.log_id, state.floor_offset), place_of(state.log_id, state.offset)
         text = self._connection.execute(_OLDEST, (ENTRY_OVERHEAD_BYTES, *places, limit + 1)).fetchone()[0]
         oldest = []
@@ -162,17 +175,22 @@ class Upkeep:
             head, size = row.split(",")
             tag, at, _ = decode_head(bytes.fromhex(head))
             oldest.append((tag, at, int(size)))
-        sizes = [(at, size) for _, at, size in oldest[:limit]]
+        sizes = []
+        for _, at, size in oldest[:limit]:
+            if max_bytes <= 0:
+                break
+            sizes.append((at, size))
+            max_bytes -= size
         due, freed = count_due(self._retention, now, sizes, state.offset - state.floor_offset, state.size)
         if due == 0:
-            return None, 0
+            return None, 0, 0
         trimmed = state.copy()
         trimmed.floor_offset += due
         trimmed.floor_tag = oldest[due - 1][0]
         trimmed.size -= freed
         trimmed.oldest_at = oldest[due][1] if due < len(oldest) else None
         trimmed.revision += 1
-        return trimmed, due
+        return trimmed, due, freed
 
     def _warn(self, state: LogState) -> None:
         if state.size > self._warning_bytes and state.name not in self._warned:
@@ -196,7 +214,7 @@ class Upkeep:
         (log_id,) = row
         first, end = place_of(log_id, 0), place_of(log_id + 1, 0)
         statements: list[tuple[str, tuple[SqlValue, ...]]] = [
-            (_ERASE_ENTRIES, (first, end, _ENTRIES_PER_STEP)),
+            (_ERASE_ENTRIES, (first, end, _ENTRIES_PER_STEP, _BYTES_PER_STEP)),
             (_ERASE_RECORDS, (log_id, _RECORDS_PER_STEP)),
             (_ERASE_LOG, (log_id, first, end)),
         ]

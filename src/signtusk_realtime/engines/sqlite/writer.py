@@ -13,6 +13,7 @@ import logging
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from signtusk_realtime.engines.sqlite.files import Ballast, is_full
@@ -72,7 +73,7 @@ class Writer:
         """Answer every request, in order."""
         steps: list[Step] = []
         try:
-            self._attempt(requests, steps)
+            self._with_room(lambda: self._attempt(requests, steps))
             return steps
         except Exception as error:  # noqa: BLE001 - border: whatever it is, each caller is answered
             self._note(error)
@@ -81,7 +82,7 @@ class Writer:
                 return steps
         for request in requests:
             try:
-                self._attempt([request], steps)
+                self._with_room(partial(self._attempt, [request], steps))
             except Exception as error:  # noqa: BLE001 - as above
                 self._note(error)
                 steps.append(Step(request, error=_as_answer(error)))
@@ -90,7 +91,7 @@ class Writer:
     def write(self, changes: Changes) -> None:
         """Write changes that are no commit (upkeep, erasure). Raises: Unavailable."""
         try:
-            self.store.write(changes)
+            self._with_room(lambda: self.store.write(changes))
         except Exception as error:
             self._note(error)
             raise _as_answer(error) from error
@@ -102,6 +103,15 @@ class Writer:
         except Exception as error:
             self._note(error)
             raise _as_answer(error) from error
+
+    def _with_room(self, work: Callable[[], None]) -> None:
+        """Do it; where the disk is full and the journal can be emptied, once more in the room that it has."""
+        try:
+            work()
+        except sqlite3.Error as error:
+            if not is_full(error) or not self.store.fold():
+                raise
+            work()
 
     def _attempt(self, requests: Sequence[Request], steps: list[Step]) -> None:
         """Commit a group whole, or raise. What was still owed is added to `steps` in either case."""

@@ -7,6 +7,7 @@ import os
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,18 @@ from signtusk_realtime.engines.sqlite import SqliteEngine
 from signtusk_realtime.errors import ConfigurationError, Unavailable
 from signtusk_realtime.events.log import Commit, Committed, Draft, Exact, Key, LogName, Record, Retention, Stale
 from tests.support.clock import InlineExecutor, elapse, settle
-from tests.support.engines import LOG, START_MS, Faults, ManualClock, RecordingSink, draft, events, publish, read_all
+from tests.support.engines import (
+    LOG,
+    OTHER,
+    START_MS,
+    Faults,
+    ManualClock,
+    RecordingSink,
+    draft,
+    events,
+    publish,
+    read_all,
+)
 
 pytestmark = pytest.mark.virtual_clock
 
@@ -284,6 +296,72 @@ async def test_a_full_disk_refuses_and_recovers(tmp_path: Path) -> None:
         assert sink.healths[-1].status == "ok"
         assert ballast.exists()
         assert (await publish(engine, "small")).placed[0].offset == stored + 1
+
+
+async def test_a_full_disk_is_not_ready_for_work(tmp_path: Path) -> None:
+    """Want of room says `unavailable`, for nothing new is taken until there is some; any other fault may pass with the next commit."""
+    faults = Faults()
+    async with running(tmp_path / "realtime.db", connect=faults.connect) as (engine, sink):
+        await publish(engine, "a")
+        for code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE):
+            faults.plan = partial(_fail_to_insert, code)
+            with pytest.raises(Unavailable):
+                await engine.commit(LOG, events("b"))
+            assert sink.healths[-1].status == "unavailable"
+            assert (await publish(engine, "a")).placed[0].duplicate
+            faults.plan = lambda text: None
+            with pytest.raises(Unavailable, match="full"):
+                await engine.commit(LOG, events("b"))
+            await engine.upkeep()
+            assert sink.healths[-1].status == "ok"
+        assert (await publish(engine, "b")).placed[0].offset == 2
+
+
+async def test_a_full_journal_is_emptied_and_used_again(tmp_path: Path) -> None:
+    """If what the journal holds finds a place in the file, a commit that had no room is tried once more, and nobody hears of it."""
+    faults = Faults()
+    async with running(tmp_path / "realtime.db", connect=faults.connect) as (engine, sink):
+        await publish(engine, "a")
+        failed = 0
+
+        def fail_once(text: str) -> None:
+            nonlocal failed
+            if failed == 0 and text.startswith("INSERT"):
+                failed += 1
+                _fail_to_insert(sqlite3.SQLITE_FULL, text)
+
+        faults.plan = fail_once
+        assert (await publish(engine, "b")).placed[0].offset == 2
+        assert failed == 1
+        assert sink.healths == []
+
+
+def _fail_to_insert(code: int, text: str) -> None:
+    if text.startswith("INSERT"):
+        error = sqlite3.OperationalError("no room")
+        error.sqlite_errorcode = code
+        raise error
+
+
+async def test_large_entries_go_in_small_steps(tmp_path: Path) -> None:
+    """What one step deletes is bounded in bytes as well, for it must fit into what a full disk keeps for it; at least one entry goes."""
+    faults = Faults()
+    deletions: list[str] = []
+    faults.plan = lambda text: deletions.append(text) if "DELETE FROM entries" in text else None
+    clock = ManualClock()
+    async with running(tmp_path / "realtime.db", connect=faults.connect, clock=clock) as (engine, _):
+        for log in (LOG, OTHER):
+            for n in range(8):
+                await engine.commit(log, Commit([draft(f"e{n}", bytes(400_000))]))
+            await engine.commit(log, Commit([draft("huge", bytes(3_000_000)), draft("last")]))
+        await engine.forget(OTHER)
+        # Three entries of 400 kB exceed a step's bytes: 3, 3, 2 and the huge one, the last one; and a look that finds nothing more.
+        assert 4 <= len(deletions) <= 5
+        deletions.clear()
+        clock.now += Retention().age_ms + 1
+        await engine.upkeep()
+        assert len(deletions) == 4
+        assert await read_all(engine) == []
 
 
 async def test_retention_bites_by_itself(tmp_path: Path) -> None:
