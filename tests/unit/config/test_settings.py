@@ -21,6 +21,8 @@ PROMISED = {
     "retention_count": None,
     "retention_bytes": 1 << 30,
     "outbox_bytes": 1 << 20,
+    "message_queue_size": 1000,
+    "connection_timeout": 300_000,
     "tail_bytes": 64 << 20,
     "auth.mode": "development",
     "limits.connections": 10_000,
