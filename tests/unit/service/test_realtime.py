@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+from math import nan
 from pathlib import Path
+from typing import Any
 
+import httpx2
 import pytest
+from websockets.asyncio.client import connect
 
+from signtusk_realtime import (
+    ConnectionChange,
+    DocumentUpdateEvent,
+    InvalidInput,
+    LimitExceeded,
+    NotificationEvent,
+    Published,
+    create_websocket_server,
+)
 from signtusk_realtime.auth.authenticator import Credentials
 from signtusk_realtime.config import InvalidSettings, LimitSettings, Settings
 from signtusk_realtime.errors import ConfigurationError, RealtimeError, Unavailable
@@ -15,7 +29,8 @@ from signtusk_realtime.events.log import EngineHealth
 from signtusk_realtime.operations.history import HistoryPage
 from signtusk_realtime.protocol.publications import Publication
 from signtusk_realtime.service import RealtimeService, make_server
-from tests.support.samples import sample_event
+from tests.support.samples import sample, sample_event
+from tests.support.server import until
 
 ORGANIZATION = "org123"
 
@@ -122,3 +137,258 @@ async def test_a_server_is_made_of_a_running_service() -> None:
         await writer.wait_closed()
         await server.stop()
         await publish(service, "evt_1")
+
+
+class Socket:
+    """A WebSocket of the application's own."""
+
+    def __init__(self) -> None:
+        self.messages: list[dict[str, Any]] = []
+        self.closed: tuple[int, str] | None = None
+
+    async def send(self, text: str) -> None:
+        self.messages.append(json.loads(text))
+
+    def close(self, code: int, reason: str) -> None:
+        self.closed = (code, reason)
+
+    async def events(self, count: int) -> list[dict[str, Any]]:
+        await until(lambda: len(self._events) >= count)
+        return self._events
+
+    @property
+    def _events(self) -> list[dict[str, Any]]:
+        return [message["event"] for message in self.messages if message["type"] == "event"]
+
+
+EVERYTHING = (
+    "document_updates",
+    "signing_updates",
+    "notifications",
+    "organization_activity",
+    "user_presence",
+    "team_updates",
+    "system_announcements",
+)
+
+
+async def test_every_verb_reaches_whom_it_should_and_nobody_else() -> None:
+    """Each emit verb, by class or mapping; another organization sees announcements alone, another user no notification."""
+    async with RealtimeService() as service:
+        own, colleague, stranger = Socket(), Socket(), Socket()
+        for socket, user, organization in (
+            (own, "user123", ORGANIZATION),
+            (colleague, "user456", ORGANIZATION),
+            (stranger, "user123", "org456"),
+        ):
+            connection_id = service.handle_websocket_connection(socket, user, organization, teams=["team123"])
+            for name in EVERYTHING:
+                service.subscribe_websocket(connection_id, {"type": name})
+        published = [
+            await service.emit_document_update(
+                DocumentUpdateEvent(document_id="d1", type="signed", user_id="u", organization_id=ORGANIZATION)
+            ),
+            await service.emit_signature_status_update({**sample("signature_status"), "organizationId": ORGANIZATION}),
+            await service.emit_signing_request({**sample("signing_request"), "organizationId": ORGANIZATION}),
+            await service.emit_notification({**sample("notification"), "organizationId": ORGANIZATION}),
+            await service.emit_user_presence({**sample("user_presence"), "organizationId": ORGANIZATION}),
+            await service.emit_organization_activity(ORGANIZATION, "shared", {"a": 1}, user_id="u"),
+            await service.emit_organization_activity(ORGANIZATION, "shared", {}),
+            await service.emit_team_update(ORGANIZATION, "team123", "renamed", {"name": "x"}),
+            await service.emit_system_announcement("Maintenance", "at noon", severity="warning"),
+        ]
+        ids = [result.event_id for result in published]
+        assert [event["id"] for event in await own.events(9)] == ids
+        assert [event["type"] for event in await own.events(9)] == [
+            "document_signed",
+            "signature_completed",
+            "signing_request_created",
+            "notification",
+            "user_presence",
+            "organization_activity",
+            "organization_activity",
+            "team_update",
+            "system_announcement",
+        ]
+        assert [event["id"] for event in await colleague.events(8)] == ids[:3] + ids[4:]
+        assert [event["id"] for event in await stranger.events(1)] == ids[-1:]
+        repeated = await service.emit_notification({**sample("notification"), "organizationId": ORGANIZATION})
+        assert repeated == Published(published[3].event_id, published[3].cursor, duplicate=True)
+
+
+@pytest.mark.parametrize(
+    ("event", "path"),
+    [
+        ({}, ("documentId",)),
+        ({"documentId": "d", "type": "updated", "userId": "u"}, ("organizationId",)),
+        ({"documentId": "d", "type": "updated", "userId": "u", "organizationId": "*"}, ("organizationId",)),
+        ({"documentId": "d", "type": "x", "userId": "u", "organizationId": "o"}, ("type",)),
+        ({"documentId": "d", "type": "updated", "userId": "u", "organizationId": "o", "x": 1}, ("x",)),
+        (
+            {"documentId": "d", "type": "updated", "userId": "u", "organizationId": "o", "kind": "notification"},
+            ("kind",),
+        ),
+        (
+            {"documentId": "d", "type": "updated", "userId": "u", "organizationId": "o", "changes": {"a": {"b": nan}}},
+            ("changes", "a", "b"),
+        ),
+        ("document", ()),
+        (NotificationEvent(id="n", title="", message="", type="info", user_id="u", organization_id="o"), ()),
+        (DocumentUpdateEvent(document_id=" ", type="updated", user_id="u", organization_id="o"), ("documentId",)),
+    ],
+)
+async def test_a_malformed_event_is_refused_with_its_place(event: Any, path: tuple[str, ...]) -> None:
+    """By the wire's name of the field, whichever way the event was made; nothing is published."""
+    async with RealtimeService() as service:
+        with pytest.raises(InvalidInput) as refused:
+            await service.emit_document_update(event)
+        assert (refused.value.code, refused.value.path) == ("invalid_event", path)
+        assert not (await history(service)).events
+
+
+async def test_too_deep_and_too_large_events_are_refused() -> None:
+    """By the service's own limits."""
+    deep: dict[str, object] = {}
+    for _ in range(20):
+        deep = {"a": deep}
+    settings = Settings(limits=LimitSettings(json_depth=16, payload_bytes=1024))
+    async with RealtimeService(settings=settings) as service:
+        with pytest.raises(InvalidInput):
+            await service.emit_organization_activity("o", "x", deep)
+        with pytest.raises(LimitExceeded, match="1024"):
+            await service.emit_organization_activity("o", "x", {"text": "x" * 1024})
+
+
+@pytest.mark.parametrize(
+    "subscription",
+    [
+        {},
+        {"type": "x"},
+        {"type": "document_updates", "filters": {"documentId": ""}},
+        {"type": "notifications", "x": 1},
+        object(),
+    ],
+)
+async def test_a_malformed_subscription_raises(subscription: Any) -> None:
+    """At once, and the connection is as it was."""
+    async with RealtimeService() as service:
+        socket = Socket()
+        connection_id = service.handle_websocket_connection(socket, "u", "o")
+        with pytest.raises(InvalidInput):
+            service.subscribe_websocket(connection_id, subscription)
+        assert await service.receive(connection_id, '{"type":"ping"}')
+        await until(lambda: len(socket.messages) == 2)
+        assert "cursor" not in socket.messages[1]
+
+
+@pytest.mark.parametrize(("user", "organization"), [("", "o"), ("u", ""), ("u", "*"), ("u", "~"), (" u", "o")])
+async def test_who_is_handed_in_must_be_somebody(user: str, organization: str) -> None:
+    """Ids that are none are refused at once."""
+    async with RealtimeService() as service:
+        with pytest.raises(InvalidInput):
+            service.handle_websocket_connection(Socket(), user, organization)
+        with pytest.raises(InvalidInput):
+            service.handle_sse_connection(Response(), user, organization)
+
+
+class Response:
+    """A response of the application's own, whose peer may be gone."""
+
+    def __init__(self) -> None:
+        self.written = b""
+        self.is_gone = False
+        self.has_ended = False
+
+    def write(self, data: bytes) -> None:
+        if self.is_gone:
+            raise BrokenPipeError
+        self.written += data
+
+    def end(self) -> None:
+        self.has_ended = True
+
+
+async def test_comings_and_goings_are_told() -> None:
+    """Each with what was handed in; a failing callback changes nothing, and neither does a response whose peer is gone."""
+    told: list[tuple[str, ConnectionChange]] = []
+    service = RealtimeService()
+
+    def fail(_: object) -> None:
+        raise ValueError("the application's own")
+
+    for name in ("ws_connection_added", "ws_connection_removed", "sse_connection_added", "sse_connection_removed"):
+        service.on(name, fail)
+        service.on(name, lambda change, name=name: told.append((name, change)))
+    async with service:
+        response = Response()
+        ids = [
+            service.handle_websocket_connection(Socket(), "u", "o", {"device": "phone"}),
+            service.handle_sse_connection(response, "u", "o"),
+        ]
+        service.subscribe_sse(ids[1], {"type": "organization_activity"})
+        await service.emit_organization_activity("o", "x", {})
+        await until(lambda: b"organization_activity" in response.written)
+        assert response.written.startswith(b"retry: ")
+        response.is_gone = True
+        await service.emit_organization_activity("o", "x", {})
+        await until(lambda: len(told) == 3)
+        assert response.has_ended
+        assert service.get_metrics()["sseConnections"] == 0
+    assert [name for name, _ in told] == [
+        "ws_connection_added",
+        "sse_connection_added",
+        "sse_connection_removed",
+        "ws_connection_removed",
+    ]
+    assert [change.connection_id for _, change in told] == [*ids, ids[1], ids[0]]
+    assert [change.code for _, change in told] == [None, None, None, 1001]
+    assert told[-1][1].metadata == {"device": "phone"}
+
+
+async def test_figures_are_told_and_move() -> None:
+    """`metrics_updated` comes by itself; deliveries count."""
+    service, told = RealtimeService(), list[Any]()
+    service.on("metrics_updated", told.append)
+    async with service:
+        connection_id = service.handle_websocket_connection(Socket(), "u", "o")
+        service.subscribe_websocket(connection_id, {"type": "organization_activity"})
+        for _ in range(20):
+            await service.emit_organization_activity("o", "x", {})
+        await until(lambda: bool(told))
+        assert told[-1]["messagesPerSecond"] > 0
+        assert (told[-1]["activeConnections"], told[-1]["subscriptionCount"]) == (1, 1)
+
+
+async def test_a_server_starts_stops_and_starts_again() -> None:
+    """On a port of its own and under its path; `cleanup` stops what its owner did not."""
+    service = RealtimeService()
+    server = create_websocket_server(service, port=0, path="/live")
+    with pytest.raises(Unavailable):
+        await server.start()
+    for _ in range(2):
+        await service.initialize()
+        await server.start()
+        await server.start()
+        async with connect(f"ws://127.0.0.1:{server.port}/live?userId=u&organizationId=o") as socket:
+            assert json.loads(await socket.recv())["type"] == "connected"
+            await service.cleanup()
+            assert not service.servers
+        await server.stop()
+    for port, path in ((-1, "/ws"), (0, "ws"), (0, "/ws?x")):
+        with pytest.raises(InvalidInput):
+            create_websocket_server(service, port, path)
+
+
+async def test_a_loop_that_is_not_its_own_is_refused() -> None:
+    """A request on another event loop than the service's is answered 503, and not served by the wrong loop."""
+    async with RealtimeService() as service:
+
+        def elsewhere() -> int:
+            async def get() -> int:
+                transport = httpx2.ASGITransport(service.asgi)
+                async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as http:
+                    return (await http.get("/livez")).status_code
+
+            return asyncio.run(get())
+
+        assert await asyncio.to_thread(elsewhere) == 503
