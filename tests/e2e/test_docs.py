@@ -29,6 +29,8 @@ from tests.support.command import DEADLINE_S, serving
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = Path("/usr/bin/chromium")
+COMMANDS = Path(sys.executable).parent
+"""Where the command is installed, as a reader has it at hand."""
 RUNNABLE = ("run", "follow", "answer", "shows", "page")
 
 pytestmark = [
@@ -121,7 +123,7 @@ class Reader:
         return await asyncio.create_subprocess_exec(
             *command,
             cwd=self._folder,
-            env={**os.environ, "NO_PROXY": "*", "no_proxy": "*"},
+            env={**os.environ, "NO_PROXY": "*", "no_proxy": "*", "PATH": f"{COMMANDS}{os.pathsep}{os.environ['PATH']}"},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
         )
@@ -233,6 +235,7 @@ def test_the_pages_that_teach_are_followed() -> None:
     """The tutorial and the how-tos that show calls have blocks that run, and answers that are looked at."""
     assert {"run", "answer", "follow", "shows", "page"} == roles("docs/tutorials/first-event.md")
     assert {"run", "answer"} <= roles("docs/how-to/publish.md")
+    assert {"run", "answer"} <= roles("docs/how-to/back-up-and-restore.md")
     assert {"follow", "shows"} <= roles("docs/how-to/choose-a-transport.md")
 
 
