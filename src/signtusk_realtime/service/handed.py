@@ -163,18 +163,20 @@ class HandedIn:
             pending.end = codes.CLOSE_GOING_AWAY
             raise
         finally:
-            del self._pending[connection_id]
-            pending.done.set_result(None)
-            if pending.end is not None:
-                self._turn_away(connection_id, pending, pending.end, outlet)
+            self._done(connection_id, pending)
 
-    def _turn_away(self, connection_id: str, pending: Pending, code: CloseCode, outlet: PumpedOutlet) -> None:
+    def _done(self, connection_id: str, pending: Pending) -> None:
+        del self._pending[connection_id]
+        pending.done.set_result(None)
+        code = pending.end
+        if code is None:
+            return
         opened = self._hub.connections.get(connection_id)
         if opened is not None:
             self._hub.end(opened, code)
         else:
             self._turned_away(connection_id, pending, code)
-            outlet.close(code.number, code.name)
+            self._outlets[connection_id].close(code.number, code.name)
 
     # ---- what is asked of them, and of any other connection of this node
 
@@ -259,6 +261,10 @@ class HandedIn:
         for admission in admissions:
             admission.cancel()
         await asyncio.gather(*admissions, return_exceptions=True)
+        # A task that was cancelled before its first step has not run at all.
+        for connection_id, pending in list(self._pending.items()):
+            pending.end = codes.CLOSE_GOING_AWAY
+            self._done(connection_id, pending)
 
     def _find(self, connection_id: str, form_name: str) -> Pending | Connection:
         pending = self._pending.get(connection_id)

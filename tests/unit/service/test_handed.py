@@ -218,9 +218,13 @@ async def test_the_end_of_all_closes_pending_ones() -> None:
         socket = Socket()
         it.handed.socket(socket, member(), {})
         await settle()
+        # Handed in just now, its admission has not had a turn yet.
+        latest = Socket()
+        it.handed.socket(latest, member(), {})
         await it.handed.close()
         await settle()
-        assert socket.closed == (1001, "going_away")
+        assert socket.closed == latest.closed == (1001, "going_away")
+        assert len(it.turned_away) == 2
 
 
 async def test_disconnecting_ends_a_connection_once() -> None:
