@@ -162,11 +162,16 @@ async def test_a_quiet_client_is_told_when_its_place_moved() -> None:
             await node.happen("system_announcement")
             [moved] = await told()
             assert moved["type"] == "cursor"
+            # What unsubscribing covers without a word is told at the next heartbeat.
+            await node.happen(organization_id=form, documentId="another")
             [subscription_id, _] = [pair[0] for pair in client.connection.session.subscriptions]
             client.ask({"type": "unsubscribe", "subscriptionId": subscription_id})
-            await node.happen(organization_id=form)
             [moved] = await told()
             assert position_in(client, moved["cursor"])[0] == 4
+            assert await told() == []
+            await node.happen(organization_id=form)
+            [moved] = await told()
+            assert position_in(client, moved["cursor"])[0] == 5
 
 
 async def test_before_subscribing_no_cursor_is_told() -> None:

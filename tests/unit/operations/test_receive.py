@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from signtusk_realtime.events.log import Epoch, Position
 from signtusk_realtime.events.subscriptions import Subscription
-from signtusk_realtime.protocol import codes
+from signtusk_realtime.protocol import codes, cursor
 from tests.support.clock import settle
 from tests.support.delivery import NOW, Client, Node, grant, guest, started_node
 
@@ -53,6 +54,46 @@ async def test_a_cursor_is_answered_by_recovered(node: Node) -> None:
         [told] = client.messages()
         assert told["type"] == "subscribed"
         assert {name: told[name] for name in ("recovered", "reason") if name in told} == answer
+
+
+async def test_a_cursor_of_another_history_is_told(node: Node) -> None:
+    """A cursor continues if its tag stands at its offset, whether memory or the log is asked; else `epoch`, and the top to go on from."""
+    first = await node.client()
+    first.subscribe(Subscription("document_updates"))
+    published = [await node.happen() for _ in range(3)]
+    await settle()
+    cursors = [m["cursor"] for m in first.messages()]
+    top = cursor.decode("org123", cursors[-1])
+    place = cursor.decode("org123", cursors[0])
+    assert top is not None
+    assert place is not None
+    assert place.organization is not None
+    here = place.organization
+    forged = [
+        here._replace(tag=b"other"),
+        here._replace(offset=2),
+        here._replace(offset=9),
+        here._replace(epoch=Epoch("f" * 16)),
+    ]
+
+    async def answers(at: Position) -> tuple[dict[str, Any], list[str]]:
+        client = await node.client()
+        text = cursor.encode("org123", at, place.system)
+        client.receive({"type": "subscribe", "subscription": {"type": "document_updates"}, "cursor": text})
+        await settle()
+        [answer, *events] = client.messages()
+        assert (answer["cursor"] == text) == answer["recovered"]
+        return answer, [m["event"]["id"] for m in events]
+
+    for is_warm in (True, False):
+        if not is_warm:
+            node.hub._tails.forget("org123")
+        for at in forged:
+            answer, events = await answers(at)
+            assert (answer["recovered"], answer["reason"], events) == (False, "epoch", [])
+            assert cursor.decode("org123", answer["cursor"]) == top
+        answer, events = await answers(here)
+        assert (answer["recovered"], events) == (True, published[1:])
 
 
 async def test_refusals_repeat_the_request_and_say_where(client: Client) -> None:
