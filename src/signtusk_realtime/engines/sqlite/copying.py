@@ -64,7 +64,7 @@ def copy_of(source: Path, *, beside: Path) -> Iterator[Path]:
 def check_copy(path: Path) -> Contents:
     """Check a copy through and through, and write it to the disk. Raises: Unavailable (it is damaged), sqlite3.Error, OSError."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        faults = [row[0] for row in connection.execute(f"PRAGMA integrity_check({_FAULTS_TOLD})").fetchall()]
+        faults = _faults_of(connection)
         if faults != ["ok"]:
             raise Unavailable(f"the database is damaged: {'; '.join(faults)}")
         logs, events = connection.execute(
@@ -72,6 +72,16 @@ def check_copy(path: Path) -> Contents:
         ).fetchone()
     write_through(path)
     return Contents(logs, events, path.stat().st_size)
+
+
+def _faults_of(connection: sqlite3.Connection) -> list[str]:
+    try:
+        return [row[0] for row in connection.execute(f"PRAGMA integrity_check({_FAULTS_TOLD})").fetchall()]
+    except sqlite3.DatabaseError as error:
+        # Some faults end the check instead of being told by it.
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CORRUPT:
+            raise
+        return [str(error)]
 
 
 def write_through(path: Path) -> None:

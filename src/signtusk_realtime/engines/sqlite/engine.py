@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final, Literal, ParamSpec, TypeVar
 
 from signtusk_realtime.engines.engine import Sink
-from signtusk_realtime.engines.sqlite.files import BALLAST_BYTES, Ballast, Lock
+from signtusk_realtime.engines.sqlite.files import BALLAST_BYTES, Ballast, Lock, true_path
 from signtusk_realtime.engines.sqlite.layout import LogState
 from signtusk_realtime.engines.sqlite.reader import Reader
 from signtusk_realtime.engines.sqlite.schema import Connect, open_database, open_reader
@@ -85,7 +85,7 @@ class SqliteEngine:
         upkeep_interval_s: float = _UPKEEP_INTERVAL_S,
         ballast_bytes: int = BALLAST_BYTES,
     ) -> None:
-        self._path = None if path == ":memory:" else Path(path).absolute()
+        self._path = None if path == ":memory:" else true_path(Path(path))
         self._durability = durability
         self._retention = retention
         self._clock = clock

@@ -1,6 +1,9 @@
 """The files beside the database: the lock that makes it ours, the ballast that keeps room to delete.
 
-Owns: `<database>.lock`, `<database>.ballast`.   Not: the database itself (schema.py).
+Owns: `<database>.lock`, `<database>.ballast`, and the one name of a database.   Not: the database itself (schema.py).
+Rule: symbolic links are followed before a name is made from the database's, as SQLite does for its own files, so that a database has one lock
+by whatever path it is named. Hard links cannot be told apart so: a second one is another database to us and to SQLite, whose journals would
+differ too.
 """
 
 from __future__ import annotations
@@ -22,6 +25,11 @@ BALLAST_BYTES: Final = 8 << 20
 _PRIVATE: Final = 0o600
 
 
+def true_path(database: Path) -> Path:
+    """Give where a database really lies; for a path that leads nowhere what can be known of it."""
+    return Path(os.path.realpath(database))
+
+
 def create_private(path: Path) -> None:
     """Make sure the database file exists and that only its owner may read it; SQLite gives its own files the same mode."""
     try:
@@ -38,6 +46,7 @@ class Lock:
 
     def __init__(self, database: Path) -> None:
         """Take the lock. Raises: ConfigurationError (another server holds it, or the file cannot be made)."""
+        database = true_path(database)
         path = database.with_name(database.name + ".lock")
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _PRIVATE)

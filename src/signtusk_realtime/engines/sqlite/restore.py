@@ -26,7 +26,7 @@ from signtusk_realtime.engines.sqlite.copying import (
     side_file,
     write_through,
 )
-from signtusk_realtime.engines.sqlite.files import Lock
+from signtusk_realtime.engines.sqlite.files import Lock, true_path
 from signtusk_realtime.engines.sqlite.schema import migrate, migrations
 from signtusk_realtime.errors import InvalidInput, Unavailable
 
@@ -44,9 +44,11 @@ def restore(database: Path, source: Path) -> Restored:
     Raises: InvalidInput (the source cannot be used), ConfigurationError (the database is in use, or cannot be locked), Unavailable (it could
     not be done; the database is as it was).
     """
+    # A link stays one: what it names is replaced.
+    database = true_path(database)
     if not database.parent.is_dir():
         raise InvalidInput(f"the folder of the database {database} does not exist")
-    if database.resolve() == source.resolve():
+    if database == true_path(source):
         raise InvalidInput(f"{source} is the database itself; name a backup")
     lock = Lock(database)
     try:

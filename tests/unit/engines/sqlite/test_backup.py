@@ -352,3 +352,37 @@ async def test_a_restore_names_two_files(database: Path, target: Path) -> None:
             restore(database, source)
     with pytest.raises(InvalidInput, match="folder of the database"):
         restore(database.parent / "none" / "realtime.db", database)
+
+
+async def test_a_link_is_the_database_it_names(database: Path, target: Path, tmp_path: Path) -> None:
+    """Server, backup and restore know one database by all its names: one owner, and the file, not the link, is replaced."""
+    link = tmp_path / "link.db"
+    link.symlink_to(database)
+    engine = await filled(database)
+    with pytest.raises(ConfigurationError, match="in use by process"):
+        await opened(link)
+    back_up(link, target)
+    with pytest.raises(ConfigurationError, match="in use by process"):
+        restore(link, target)
+    await engine.close()
+    engine = await opened(link)
+    with pytest.raises(ConfigurationError, match="in use by process"):
+        restore(database, target)
+    await engine.close()
+    restored = restore(link, target)
+    assert link.readlink() == database
+    assert restored.replaced is not None
+    assert restored.replaced.parent == database.parent
+    assert not list(tmp_path.glob("link.db?*")), "nothing lies beside the link"
+
+
+async def test_no_target_is_beside_a_link_only(database: Path, target: Path) -> None:
+    """What lies beside the real file of a target counts, not what lies beside a link to it."""
+    engine = await filled(database)
+    other = await opened(target)
+    link = target.with_name("link.db")
+    link.symlink_to(target)
+    with pytest.raises(InvalidInput, match="a database in use"):
+        back_up(database, link, may_replace=True)
+    await other.close()
+    await engine.close()
