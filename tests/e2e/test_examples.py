@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
+import inspect
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -160,3 +163,26 @@ async def test_handed_in_socket(tmp_path: Path) -> None:
         async with asyncio.timeout(DEADLINE_S):
             assert (await process.stdout.readline()).startswith(b"ada came from ('127.0.0.1'")
             assert (await process.stdout.readline()) == b"ada left\n"
+
+
+def python_blocks(page: str) -> list[str]:
+    """Give a page's blocks of Python."""
+    return re.findall(r"^```python\n(.*?)^```$", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", ["embed-in-fastapi", "embed-in-django", "embed-in-a-program"])
+def test_pages_show_the_examples_as_they_are(page: str) -> None:
+    """What a how-to page shows stands in a file that was just run."""
+    blocks = python_blocks(f"docs/how-to/{page}.md")
+    texts = [file.read_text() for file in EXAMPLES.glob("*.py")]
+    assert blocks
+    assert [block for block in blocks if not any(block in text for text in texts)] == []
+
+
+async def test_the_python_reference_holds() -> None:
+    """Its blocks are run from the top, as one session."""
+    names: dict[str, object] = {}
+    for block in python_blocks("docs/reference/python.md"):
+        outcome = eval(compile(block, "docs/reference/python.md", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), names)  # noqa: S307 - our own page
+        if inspect.isawaitable(outcome):
+            await outcome
