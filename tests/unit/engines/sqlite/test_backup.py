@@ -374,15 +374,3 @@ async def test_a_link_is_the_database_it_names(database: Path, target: Path, tmp
     assert restored.replaced is not None
     assert restored.replaced.parent == database.parent
     assert not list(tmp_path.glob("link.db?*")), "nothing lies beside the link"
-
-
-async def test_no_target_is_beside_a_link_only(database: Path, target: Path) -> None:
-    """What lies beside the real file of a target counts, not what lies beside a link to it."""
-    engine = await filled(database)
-    other = await opened(target)
-    link = target.with_name("link.db")
-    link.symlink_to(target)
-    with pytest.raises(InvalidInput, match="a database in use"):
-        back_up(database, link, may_replace=True)
-    await other.close()
-    await engine.close()
