@@ -17,10 +17,11 @@ from collections.abc import Callable
 from typing import Final
 
 from signtusk_realtime.delivery.connection import Connection
+from signtusk_realtime.delivery.floors import Floors
 from signtusk_realtime.delivery.item import Item
 from signtusk_realtime.delivery.organization import Organization
 from signtusk_realtime.delivery.place import Place
-from signtusk_realtime.delivery.tail import Tails
+from signtusk_realtime.delivery.tail import ENTRY_OVERHEAD, Tail, Tails
 from signtusk_realtime.engines.engine import Engine
 from signtusk_realtime.errors import RealtimeError
 from signtusk_realtime.events.log import SYSTEM_LOG, Entry, LogName, Position
@@ -34,33 +35,50 @@ READ_BYTES: Final = 256 << 10
 """Read from the engine at once."""
 FILL_BYTES: Final = 8 << 20
 """At most this much log is read to fill a cold tail; who is further behind reads for himself."""
-ITEMS_KEPT: Final = 4096
-"""Encoded events kept for others who catch up on the same: a storm encodes each event once."""
+ITEMS_BYTES: Final = 8 << 20
+"""Encoded events kept for others who catch up on the same, while anybody does: a storm encodes each event once."""
+ITEM_OVERHEAD: Final = 1000
+FORMS: Final = 3
+"""An item may hold its body and a chunk for each of two formats."""
 RETRY_S: Final = 1.0
+NOT_HERE_YET_S: Final = 0.05
+"""How soon to look again for what a client has seen elsewhere: it is on its way to this node."""
 log = logging.getLogger(__name__)
 
 
 class CatchUp:
-    """See the module. `joined` puts a connection into live delivery, `lost_track` tells it to reload (reason)."""
+    """See the module. `joined` puts a connection into live delivery, `lost_track` tells it to reload (reason).
+
+    `failed` ends a connection for which reading on failed by an error of ours.
+    """
 
     def __init__(
         self,
         engine: Engine,
         tails: Tails,
+        floors: Floors,
         *,
         joined: Callable[[Connection], None],
         lost_track: Callable[[Connection, str], None],
+        failed: Callable[[Connection], None],
         counters: Counters,
     ) -> None:
         self._engine = engine
         self._tails = tails
+        self._floors = floors
         self._joined = joined
         self._lost_track = lost_track
+        self._failed = failed
         self._counters = counters
         self._waiting: deque[Connection] = deque()
         self._workers: set[asyncio.Task[None]] = set()
+        self._at_work = 0
+        """Workers that have not found the queue empty yet."""
         self._retries: set[asyncio.TimerHandle] = set()
         self._fills: dict[LogName, asyncio.Future[None]] = {}
+        self._entry_bytes: dict[LogName, float] = {}
+        """Of logs that were too long to fill a tail with: what an entry costs there."""
+        self._items_bytes = 0
         self._items: OrderedDict[tuple[str, LogName, Position, Position], Item] = OrderedDict()
         """By organization, the event's own log, and both positions of its cursor: one place may be reached by an event of either log."""
 
@@ -75,7 +93,8 @@ class CatchUp:
             return
         connection.is_catching_up = True
         self._waiting.append(connection)
-        if len(self._workers) < AT_A_TIME:
+        if self._at_work < AT_A_TIME:
+            self._at_work += 1
             worker = asyncio.get_running_loop().create_task(self._work())
             self._workers.add(worker)
             worker.add_done_callback(self._workers.discard)
@@ -95,58 +114,76 @@ class CatchUp:
         while self._waiting:
             connection = self._waiting.popleft()
             try:
-                await self._bring_up(connection)
+                goes_on = await self._bring_on(connection)
             except RealtimeError as error:
+                goes_on = False
                 log.warning("catching up waits for the log", extra={"reason": error.message})
-                self._retry(connection)
-            finally:
+                self._retry(connection, RETRY_S)
+            except Exception:
+                goes_on = False
+                log.exception("catching up failed", extra={"connection": connection.connection_id})
+                self._failed(connection)
+            if goes_on:
+                # Behind all others: who is far behind does not keep those waiting who miss one event.
+                self._waiting.append(connection)
+            else:
                 connection.is_catching_up = False
+            await asyncio.sleep(0)
+        self._at_work -= 1
+        if not self._at_work:
+            self._items.clear()
+            self._items_bytes = 0
 
-    def _retry(self, connection: Connection) -> None:
+    def _retry(self, connection: Connection, after_s: float) -> None:
         def again() -> None:
             self._retries.discard(timer)
             if connection.is_open:
                 self.begin(connection)
 
-        timer = asyncio.get_running_loop().call_later(RETRY_S, again)
+        timer = asyncio.get_running_loop().call_later(after_s, again)
         self._retries.add(timer)
 
-    async def _bring_up(self, connection: Connection) -> None:
-        while connection.is_open and connection.is_behind and not connection.is_paused:
-            organization, place = connection.organization, connection.place
-            assert place is not None, "who is behind has a place"
-            here = organization.here
-            if place.system.offset < here.system.offset:
-                await self._advance(connection, place, SYSTEM_LOG, place.system)
-            elif place.organization.offset < here.organization.offset:
-                await self._advance(connection, place, LogName(organization.organization_id), place.organization)
-            elif place.offsets > here.offsets:
-                # The client got this far elsewhere, and this node has still to hear of it.
-                self._retry(connection)
-                return
-            else:
-                # Rule 2: nothing is awaited between this look and the joining.
-                connection.is_behind = False
-                self._joined(connection)
-                return
-            await asyncio.sleep(0)
+    async def _bring_on(self, connection: Connection) -> bool:
+        """Write one page, or join; say whether there is more to do for it now."""
+        if not connection.is_open or not connection.is_behind or connection.is_paused:
+            return False
+        organization, place = connection.organization, connection.place
+        assert place is not None, "who is behind has a place"
+        here = organization.here
+        if place.system.offset < here.system.offset:
+            await self._advance(connection, place, SYSTEM_LOG, place.system)
+        elif place.organization.offset < here.organization.offset:
+            await self._advance(connection, place, LogName(organization.organization_id), place.organization)
+        elif place.offsets > here.offsets:
+            # The client got this far elsewhere, and this node has still to hear of it.
+            self._retry(connection, NOT_HERE_YET_S)
+            return False
+        else:
+            # Rule 2: nothing is awaited between this look and the joining.
+            connection.is_behind = False
+            self._joined(connection)
+            return False
+        return True
 
     async def _advance(self, connection: Connection, place: Place, name: LogName, position: Position) -> None:
         """Write one page of one log and move on. Where the tail does not reach back, the page comes from the engine."""
+        await self._floors.learn(name)
+        if _is_elsewhere(connection, place):
+            return
         tail = self._tails.of(name)
-        if tail is not None and tail.epoch == position.epoch and tail.holds_after(position.offset):
+        live = _live(connection, name)
+        if tail is not None and _serves(tail, position, live):
             entries, reached = tail.find(connection.session.selection, position.offset, PAGE_BYTES)
-            live = _live(connection, name)
             if reached is not None and reached.offset > live.offset:
                 # Announcements are offered to organizations one by one; this one has not come to all that the node knows.
                 entries = [entry for entry in entries if entry.offset <= live.offset]
                 reached = tail.at(live.offset)
             self._write(connection, place, name, entries, reached)
             return
-        if await self._fill(name, position):
+        if self._may_fill(name, _live(connection, name).offset - position.offset) and await self._fill(name, position):
             return
         page = await self._engine.read(name, position.offset, READ_BYTES)
-        if not connection.is_open or connection.place is not place:
+        if _is_elsewhere(connection, place):
             return
         if page.top.epoch != position.epoch:
             self._lose_track(connection, "epoch")
@@ -164,12 +201,11 @@ class CatchUp:
         self._lost_track(connection, reason)
 
     async def _fill(self, name: LogName, position: Position) -> bool:
-        """Fill a cold tail back to `position`, once for all who wait for it; say whether it was (so that the caller looks again)."""
+        """Fill a cold tail back to `position`, once for all who wait for it; say whether to look again."""
         under_way = self._fills.get(name)
         if under_way is not None:
             await asyncio.shield(under_way)
-            tail = self._tails.of(name)
-            return tail is not None and tail.epoch == position.epoch and tail.holds_after(position.offset)
+            return True
         done = self._fills[name] = asyncio.get_running_loop().create_future()
         try:
             return await self._read_into_tail(name, position)
@@ -177,19 +213,31 @@ class CatchUp:
             del self._fills[name]
             done.set_result(None)
 
+    def _may_fill(self, name: LogName, missed: int) -> bool:
+        """Say whether a tail may be filled with that many entries; of a log not known to be long, that is tried."""
+        entry_bytes = self._entry_bytes.get(name)
+        return entry_bytes is None or missed * entry_bytes <= self._fill_bytes
+
+    @property
+    def _fill_bytes(self) -> int:
+        return min(FILL_BYTES, self._tails.budget_bytes // 2)
+
     async def _read_into_tail(self, name: LogName, position: Position) -> bool:
         entries: list[Entry] = []
         after, size = position.offset, 0
-        while size < FILL_BYTES:
+        while size < self._fill_bytes:
             page = await self._engine.read(name, after, READ_BYTES)
             if page.top.epoch != position.epoch or page.top.floor_offset > after:
                 return False
             entries += page.entries
             if not page.entries or page.entries[-1].offset >= page.top.offset:
+                self._entry_bytes.pop(name, None)
                 return self._tails.fill(name, position.epoch, entries, position.offset)
             after = page.entries[-1].offset
-            size += sum(len(entry.body) for entry in page.entries)
+            size += sum(len(entry.body) + ENTRY_OVERHEAD for entry in page.entries)
             await asyncio.sleep(0)
+        # Who is this far behind reads for himself, page by page, until little enough is left.
+        self._entry_bytes[name] = size / len(entries)
         return False
 
     def _write(
@@ -216,9 +264,24 @@ class CatchUp:
         item = self._items.get(key)
         if item is None:
             item = self._items[key] = Item(entry, organization.cursor_at(place), place)
-            if len(self._items) > ITEMS_KEPT:
-                self._items.popitem(last=False)
+            self._items_bytes += _cost(item)
+            while self._items_bytes > ITEMS_BYTES and len(self._items) > 1:
+                self._items_bytes -= _cost(self._items.popitem(last=False)[1])
         return item
+
+
+def _is_elsewhere(connection: Connection, place: Place) -> bool:
+    """Say whether a connection was closed or moved while the log was asked."""
+    return not connection.is_open or connection.place is not place
+
+
+def _cost(item: Item) -> int:
+    return len(item.entry.body) * FORMS + ITEM_OVERHEAD
+
+
+def _serves(tail: Tail, position: Position, live: Position) -> bool:
+    """Say whether a tail holds everything from a place to the live one: one left from an earlier following may end before it."""
+    return tail.epoch == position.epoch and tail.holds_after(position.offset) and tail.last.offset >= live.offset
 
 
 def _live(connection: Connection, name: LogName) -> Position:

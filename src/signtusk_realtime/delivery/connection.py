@@ -33,6 +33,7 @@ class Connection:
         "connected_at",
         "connection_id",
         "form",
+        "has_begun",
         "heard_at",
         "inbox",
         "is_behind",
@@ -78,6 +79,8 @@ class Connection:
         self.is_open = True
         self.place: Place | None = None
         """While behind: how far it has got. While live: a place it has passed (what it was handed since is known to its audience)."""
+        self.has_begun = False
+        """Whether its first subscription was answered. Before that it has no place in the logs, and is told no cursor."""
         self.is_behind = False
         """Whether it gets its events from the log and not from its audience."""
         self.is_catching_up = False

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from signtusk_realtime.delivery.announcer import Announcer
 from signtusk_realtime.delivery.catch_up import CatchUp
 from signtusk_realtime.delivery.connection import UNTOLD, Connection
+from signtusk_realtime.delivery.floors import Floors
 from signtusk_realtime.delivery.flush import Flusher
 from signtusk_realtime.delivery.following import Following
 from signtusk_realtime.delivery.formats import Chunk, Format
@@ -69,6 +70,7 @@ class Hub:
         self._controlled = controlled
         self._health_changed = health_changed
         self._tails = Tails(tail_bytes)
+        self._floors = Floors(engine, self._tails)
         self._wheel = Wheel(
             interval_s=heartbeat_interval_s, grace_s=pong_timeout_s, beat=self._beat, silent=self._silent
         )
@@ -76,16 +78,28 @@ class Hub:
         self._following = Following(
             engine,
             system=lambda: self.system,
-            forgotten=self._tails.forget,
+            forgotten=self._let_go,
             overfull=self._fall_behind,
             counters=self.counters,
         )
-        self._catch_up = CatchUp(engine, self._tails, joined=self._join, lost_track=self.resync, counters=self.counters)
+        self._catch_up = CatchUp(
+            engine,
+            self._tails,
+            self._floors,
+            joined=self._join,
+            lost_track=self.resync,
+            failed=lambda connection: self.end(connection, codes.CLOSE_INTERNAL),
+            counters=self.counters,
+        )
         self._progress = Progress(connection_timeout_s, self._stalled)
         self._given_flusher = flusher
         self._flusher: Flusher
         self._announcer: Announcer
         self.is_closed = False
+
+    def _let_go(self, organization_id: str) -> None:
+        self._tails.forget(organization_id)
+        self._floors.forget(organization_id)
 
     # ---- its own life
 
@@ -168,7 +182,7 @@ class Hub:
     def _void(self, organization: Organization, shown: Position, common: Position) -> None:
         if shown == common:
             return
-        concerned = [c for c in self.connections_of(organization.organization_id) if c.session.has_subscribed]
+        concerned = [c for c in self.connections_of(organization.organization_id) if c.has_begun]
         # Ordering: all leave before the first joins again, so that what is pending goes with the audiences.
         for connection in concerned:
             organization.drop(connection)
@@ -251,7 +265,10 @@ class Hub:
         self._join(connection)
 
     def find_place(self, organization: Organization, cursor: Cursor) -> Place | RecoveryFailure | None:
-        """Give the place that a cursor names, or why it cannot be continued, if memory tells; None if the engine must be asked."""
+        """Give the place that a cursor names, or why it cannot be continued, if memory tells; None if the engine must be asked.
+
+        What retention took may still be in memory, so a tail tells only while its floor is known (`learn_floors`).
+        """
         if cursor.organization is None or cursor.system is None:
             return None
         for name, position, live in (
@@ -262,13 +279,18 @@ class Hub:
                 continue
             if position.epoch != live.epoch:
                 return "epoch"
-            tail = self._tails.of(name)
+            tail = self._tails.of(name) if self._floors.is_known(name) else None
             entry = tail.at(position.offset) if tail is not None and tail.epoch == position.epoch else None
             if entry is None:
                 return None
             if entry.tag != position.tag:
                 return "epoch"
         return Place(cursor.organization, cursor.system)
+
+    async def learn_floors(self, organization: Organization) -> None:
+        """Make known what retention took, so that `find_place` can tell. Raises: Unavailable."""
+        await self._floors.learn(LogName(organization.organization_id))
+        await self._floors.learn(SYSTEM_LOG)
 
     def resume(self, connection: Connection, place: Place) -> None:
         """Let a connection get what follows `place` and then live events, by its session's selection."""
@@ -304,6 +326,7 @@ class Hub:
     def subscribed(self, connection: Connection, answer: Subscribed) -> None:
         """Tell a connection that `select` was done, before any event by it."""
         form = connection.form
+        connection.has_begun = True
         connection.write(form.join([form.message(encode(answer), answer.cursor)]))
 
     def settle(self, connection: Connection) -> bool:
@@ -370,7 +393,7 @@ class Hub:
             self._progress.watch(connection)
             return
         cursor: str | None = None
-        if connection.session.has_subscribed:
+        if connection.has_begun:
             told = connection.told
             if told != UNTOLD and connection.audience is not None:
                 own = connection.place  # what it alone was written may go further than what all were

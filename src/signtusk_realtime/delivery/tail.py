@@ -81,7 +81,10 @@ class Tail:
         return self._entries[-1]
 
     def append(self, entry: Entry) -> None:
-        """Keep an entry. One that does not follow the last begins the tail anew."""
+        """Keep an entry. One that does not follow the last begins the tail anew; one that was read from the engine before is here."""
+        held = self.at(entry.offset)
+        if held is not None and held.tag == entry.tag:
+            return
         if self._entries and entry.offset != self._entries[-1].offset + 1:
             self._entries.clear()
             self._by_key.clear()
@@ -159,7 +162,7 @@ class Tails:
     """All tails of a node, within one budget of bytes."""
 
     def __init__(self, budget_bytes: int) -> None:
-        self._budget_bytes = budget_bytes
+        self.budget_bytes = budget_bytes
         self._tails: OrderedDict[str, Tail] = OrderedDict()
         self.bytes = 0
 
@@ -208,8 +211,20 @@ class Tails:
         if tail is not None:
             self.bytes -= tail.bytes
 
+    def trim(self, log: str, floor_offset: int) -> None:
+        """Give up what retention has taken out of a log: everything up to its floor."""
+        tail = self._tails.get(log)
+        if tail is None:
+            return
+        before = tail.bytes
+        while len(tail) and tail.first <= floor_offset:
+            tail.drop_oldest()
+        self.bytes -= before - tail.bytes
+        if not len(tail):
+            del self._tails[log]
+
     def _keep_budget(self) -> None:
-        while self.bytes > self._budget_bytes:
+        while self.bytes > self.budget_bytes:
             log, tail = next(iter(self._tails.items()))
             before = tail.bytes
             tail.drop_oldest()

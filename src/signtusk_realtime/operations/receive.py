@@ -111,8 +111,7 @@ class Receive:
             self._refuse(connection, error, UNSET)
 
     def _pong(self, connection: Connection, ping: Ping) -> None:
-        has_subscribed = connection.session.has_subscribed
-        cursor = self._hub.cursor_of(connection) if has_subscribed else UNSET
+        cursor = self._hub.cursor_of(connection) if connection.has_begun else UNSET
         self._hub.send(
             connection, Pong(request_id=ping.request_id, timestamp=format_milliseconds(self._now_ms()), cursor=cursor)
         )

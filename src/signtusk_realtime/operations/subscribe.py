@@ -95,7 +95,10 @@ class Subscriptions:
         cursor: Cursor,
     ) -> None:
         try:
-            place = await continued(self._engine, connection.organization.organization_id, cursor)
+            await self._hub.learn_floors(connection.organization)
+            place = self._hub.find_place(connection.organization, cursor)
+            if place is None:
+                place = await continued(self._engine, connection.organization.organization_id, cursor)
         except Unavailable:
             self._hub.end(connection, codes.CLOSE_TRY_LATER)
             return

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
+from signtusk_realtime.delivery.catch_up import AT_A_TIME, ITEMS_BYTES
+from signtusk_realtime.engines.memory import MemoryEngine
+from signtusk_realtime.events.log import LogName, Page, Retention
 from signtusk_realtime.events.subscriptions import Subscription
-from signtusk_realtime.protocol import cursor
-from tests.support.clock import settle
-from tests.support.delivery import Turns, grant, guest, started_node
+from signtusk_realtime.protocol import codes, cursor
+from tests.support.clock import elapse, settle
+from tests.support.delivery import Turns, grant, guest, member, started_node
+from tests.support.engines import ManualClock
 
 pytestmark = pytest.mark.virtual_clock
 
@@ -85,3 +91,118 @@ async def test_no_cursor_goes_back() -> None:
 
 def _subscribe(wanted: Subscription, after: str) -> dict[str, object]:
     return {"type": "subscribe", "subscription": {"type": wanted.type}, "cursor": after}
+
+
+class SlowReads(MemoryEngine):
+    """A MemoryEngine whose reads wait while `gate` is closed, and fail by our own fault while `is_broken`."""
+
+    def __init__(self, retention: Retention | None = None, clock: ManualClock | None = None) -> None:
+        super().__init__(retention=retention or Retention(), clock=clock or ManualClock())
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.is_broken = False
+        self.reads = 0
+
+    async def read(self, log: LogName, after: int, max_bytes: int) -> Page:
+        self.reads += 1
+        await self.gate.wait()
+        if self.is_broken:
+            raise ZeroDivisionError
+        return await super().read(log, after, max_bytes)
+
+
+async def test_i0_no_cursor_before_the_answer() -> None:
+    """While the log is asked about a cursor, no heartbeat tells another one: whoever came back with that would miss what lies between."""
+    engine = SlowReads()
+    async with started_node(engine=engine) as node:
+        missed = [await node.happen() for _ in range(3)]
+        client = await node.client(form="stream")
+        engine.gate.clear()
+        client.receive(_subscribe(DOCUMENTS, "earliest"))
+        await settle()
+        node.hub._beat(client.connection)
+        assert client.messages() == []
+        engine.gate.set()
+        await settle()
+        answer, *events = client.messages()
+        assert answer["type"] == "subscribed"
+        assert [m["event"]["id"] for m in events] == missed
+
+
+async def test_who_is_far_behind_keeps_nobody_waiting() -> None:
+    """Those who miss one event get it, and go live, while others still have pages to read."""
+    async with started_node(engine=SlowReads()) as node:
+        for _ in range(40):
+            await node.happen(changes={"text": "x" * 30_000})
+        await node.happen(organization_id="org456")
+        far = [await node.client() for _ in range(2 * AT_A_TIME)]
+        near = await node.client(member("user456", "org456"))
+        for client in (*far, near):
+            client.receive(_subscribe(DOCUMENTS, "earliest"))
+        rounds = 0
+        while near.connection.audience is None:
+            await asyncio.sleep(0)
+            rounds += 1
+            assert rounds < 10_000
+        assert len(near.event_ids()) == 1
+        assert all(client.connection.is_behind for client in far)
+        await settle()
+        assert [len(client.event_ids()) for client in far] == [40] * len(far)
+
+
+async def test_what_was_encoded_for_others_is_bounded_and_let_go() -> None:
+    """Encoded events are kept while somebody catches up, within their bytes."""
+    async with started_node() as node:
+        for _ in range(8):
+            await node.happen(changes={"text": "x" * 200_000})
+        kept = node.hub._catch_up
+        first, second = await node.client(), await node.client()
+        for client in (first, second):
+            client.receive(_subscribe(DOCUMENTS, "earliest"))
+        most = 0
+        while not kept._workers:
+            await asyncio.sleep(0)
+        while kept._workers:
+            most = max(most, kept._items_bytes)
+            await asyncio.sleep(0)
+        assert 0 < most <= ITEMS_BYTES
+        assert not kept._items
+        assert kept._items_bytes == 0
+
+
+async def test_retention_bites_in_memory_too() -> None:
+    """What retention took out of the log is not shown from memory, and a cursor before it has expired."""
+    now = ManualClock()
+    async with started_node(engine=SlowReads(Retention(age_ms=1000), now)) as node:
+        holder = await node.client()
+        beginning = holder.subscribe(DOCUMENTS)["cursor"]
+        await node.happen()
+        await node.happen()
+        await settle()
+        assert len(holder.event_ids()) == 2
+        now.now += 5000
+        await elapse(5)
+        late = await node.client()
+        late.receive(_subscribe(DOCUMENTS, beginning))
+        await settle()
+        [answer] = late.messages()
+        assert (answer["recovered"], answer["reason"]) == (False, "expired")
+
+
+async def test_our_own_error_ends_one_connection() -> None:
+    """Reading on that fails by a fault of ours closes that connection, so that it comes back; others go on."""
+    engine = SlowReads()
+    async with started_node(engine=engine) as node:
+        client, other = await node.client(), await node.client()
+        client.subscribe(DOCUMENTS)
+        other.subscribe(DOCUMENTS)
+        node.hub.paused(client.connection)
+        await node.happen()
+        node.hub._tails.forget("org123")
+        engine.is_broken = True
+        node.hub.drained(client.connection)
+        await settle()
+        assert client.outlet.closed is not None
+        assert client.outlet.closed[0] == codes.CLOSE_INTERNAL.number
+        assert len(other.event_ids()) == 1
+        assert not node.hub._catch_up._workers
