@@ -333,6 +333,9 @@ def test_i0_cursor_honesty(steps: list[Step]) -> None:
             decoded = cursor.decode(seat.identity.organization_id, message["cursor"])
             assert decoded is not None
             covered = (_offset(play, seat, decoded.organization, 0), _offset(play, seat, decoded.system, 1))
+            if message["type"] == "event":
+                half = int(message["event"]["organizationId"] == SYSTEM_LOG)
+                assert covered[half] == due[half][message["event"]["id"]], "an event's cursor names its own place"
             for half in (0, 1):
                 missing = [i for i, offset in due[half].items() if offset <= covered[half] and i not in seen]
                 assert missing == [], message
@@ -349,23 +352,6 @@ def _offset(play: Play, seat: Seat, position: Any, half: int) -> int:
         assert position.tag == log[position.offset - 1][0].tag
     offset: int = position.offset
     return offset
-
-
-@given(PROGRAMS)
-@PLAYED
-def test_i0_an_event_carries_its_own_place(steps: list[Step]) -> None:
-    """The cursor of an event names its own offset in its own log."""
-    play = _play(steps)
-    for seat in play.seats:
-        offsets = {event_id: (half, offset) for half in (0, 1) for offset, event_id, _ in play.due(seat, half)}
-        for message in seat.messages:
-            if message["type"] == "event":
-                half, offset = offsets[message["event"]["id"]]
-                decoded = cursor.decode(seat.identity.organization_id, message["cursor"])
-                assert decoded is not None
-                own = decoded[half]
-                assert own is not None
-                assert own.offset == offset
 
 
 @given(PROGRAMS)
