@@ -63,6 +63,41 @@ async def test_a_head_within_its_bound_passes_however_it_is_cut() -> None:
                 assert (await peer.answer()).status == 200
 
 
+@pytest.mark.parametrize("hosts", [b"", b"Host: localhost\r\nHost: localhost\r\n"], ids=["none", "two"])
+@pytest.mark.parametrize("path", [b"/livez", b"/readyz", b"/openapi.json", b"/ws"])
+async def test_http_1_1_names_one_host(path: bytes, hosts: bytes) -> None:
+    """RFC 9112 section 3.2: without a Host, or with two, a request is 400, whatever it asks for."""
+    async with serving() as it, await Peer.connect(it.port) as peer:
+        await peer.send(b"GET " + path + b" HTTP/1.1\r\n" + hosts + b"\r\n")
+        answer = await peer.answer()
+        assert (answer.status, answer.code) == (400, "invalid_request")
+        assert (answer.headers["vary"], answer.headers["cache-control"]) == ("Origin", "no-store")
+
+
+async def test_http_1_0_needs_no_host_for_a_probe() -> None:
+    """Host came with HTTP/1.1; a probe of an old kind is answered, and all else is still asked for a name."""
+    async with serving() as it:
+        for path, status in ((b"/livez", 200), (b"/openapi.json", 403)):
+            async with await Peer.connect(it.port) as peer:
+                await peer.send(b"GET " + path + b" HTTP/1.0\r\n\r\n")
+                assert (await peer.answer()).status == status
+
+
+@pytest.mark.parametrize("path", ["/openapi.json", f"/ws?{IDENTITY}", EVENTS])
+async def test_the_name_in_an_absolute_target_counts(path: str) -> None:
+    """RFC 9112 section 3.2.2: the target's authority stands in the place of Host."""
+    async with serving() as it:
+        for authority, host in (
+            ("example.org", "localhost"),
+            ("localhost@example.org", "localhost"),
+            ("example.org:80", "127.0.0.1"),
+        ):
+            answer = await call(it.port, "GET", f"http://{authority}{path}", host=host)
+            assert (answer.status, answer.code) in ((403, "host_not_allowed"), (400, "invalid_request")), authority
+        answer = await call(it.port, "GET", "http://localhost:8080/openapi.json", host="example.org")
+        assert answer.status == 200
+
+
 async def test_a_head_behind_a_body_is_counted_by_itself() -> None:
     """What came in one piece with the end of the request before is not held against a head."""
     async with serving() as it, await Peer.connect(it.port) as peer:

@@ -201,7 +201,9 @@ async def test_health_is_told() -> None:
 async def test_what_is_not_there_is_told() -> None:
     """404 and 405 are problems, too."""
     async with serving() as it:
-        assert (await call(it.port, "GET", "/")).code == "not_found"
+        for target in ("/", "/livez/", "/api/realtime/events/", "/ws/"):
+            answer = await call(it.port, "GET", target)
+            assert (answer.status, answer.code) == (404, "not_found"), target
         answer = await call(it.port, "POST", "/livez")
         assert (answer.status, answer.code) == (405, "method_not_allowed")
         assert "GET" in answer.headers["allow"]
@@ -221,6 +223,7 @@ async def test_foreign_hosts_and_pages_are_kept_out() -> None:
                 answer = await call(it.port, method, target, headers, host=host)
                 assert (answer.status, answer.code) == (403, code)
                 assert not [name for name in answer.headers if name.startswith("access-control")]
+                assert (answer.headers["vary"], answer.headers["cache-control"]) == ("Origin", "no-store")
             for probe in ("/livez", "/readyz"):
                 assert (await call(it.port, "GET", probe, headers, host=host)).status == 200
 

@@ -111,7 +111,9 @@ async def test_refusals_before_the_upgrade_are_http() -> None:
         assert await refused(it, Origin="null") == (403, "origin_not_allowed")
         async with await Peer.connect(it.port) as peer:
             await peer.send(request("GET", f"/ws?{IDENTITY}", UPGRADE, host="rebound.example.org"))
-            assert (await peer.answer()).code == "host_not_allowed"
+            answer = await peer.answer()
+            assert answer.code == "host_not_allowed"
+            assert (answer.headers["vary"], answer.headers["cache-control"]) == ("Origin", "no-store")
         async with await Peer.connect(it.port) as peer:
             await peer.send(request("GET", f"/ws?{IDENTITY}", UPGRADE, version="1.0"))
             answer = await peer.answer()

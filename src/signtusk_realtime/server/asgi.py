@@ -30,6 +30,7 @@ from signtusk_realtime.protocol.handshake import SUBPROTOCOL, Offer, parse_offer
 from signtusk_realtime.server.entrance import Entrance
 from signtusk_realtime.server.host import HostWatch
 from signtusk_realtime.server.http.app import EVENTS, HttpApi
+from signtusk_realtime.server.origins import VARY
 from signtusk_realtime.server.outlets import Message as Written
 from signtusk_realtime.server.outlets import PumpedOutlet, Pumps
 from signtusk_realtime.server.problems import (
@@ -170,7 +171,7 @@ class _Response:
         self._send = send
         self._prefix = prefix
 
-    async def __call__(self, found: Problem, extra: HeaderPairs = ()) -> None:
+    async def __call__(self, found: Problem, extra: HeaderPairs = (VARY,)) -> None:
         body = encode_body(found)
         headers = [
             (b"content-type", MEDIA_TYPE.encode("ascii")),
@@ -198,7 +199,7 @@ class _Denial:
             self.is_asked = True
             await self._receive()
 
-    async def __call__(self, found: Problem, extra: HeaderPairs = ()) -> None:
+    async def __call__(self, found: Problem, extra: HeaderPairs = (VARY,)) -> None:
         await self.asked()
         if self._has_responses:
             await _Response(self._send, DENIAL)(found, extra)
@@ -288,7 +289,7 @@ class _WebSocket(_Peer):
         refuse = _Denial(self._scope, self._receive, self._send)
         await refuse.asked()
         headers = self._scope["headers"]
-        cors: HeaderPairs = ()
+        cors: HeaderPairs = (VARY,)
         try:
             cors = self._entrance.policy.allow(headers)
             self._entrance.check_room()
@@ -375,7 +376,7 @@ class _EventStream(_Peer):
         refuse = _Response(self._send)
         entrance, headers = self._entrance, self._scope["headers"]
         limits = entrance.limits
-        cors: HeaderPairs = ()
+        cors: HeaderPairs = (VARY,)
         try:
             cors = entrance.policy.allow(headers)
             entrance.check_room()

@@ -22,10 +22,12 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from signtusk_realtime.errors import InvalidInput
 from signtusk_realtime.server.deadlines import Deadlines
 from signtusk_realtime.server.entrance import NativeProtocol, ServerLimits
-from signtusk_realtime.server.problems import Problem, encode_response, problem
-from signtusk_realtime.server.request import RequestHead
+from signtusk_realtime.server.origins import VARY
+from signtusk_realtime.server.problems import Problem, encode_response, problem, problem_of
+from signtusk_realtime.server.request import RequestHead, settle_host
 
 log = logging.getLogger(__name__)
 
@@ -236,6 +238,11 @@ class Front(HttpToolsProtocol):
         if version not in _VERSIONS:
             self._refuse(problem("invalid_request", f"HTTP/{version} is not spoken here; send HTTP/1.1"))
             return
+        try:
+            settle_host(self.url, self.headers, version)
+        except InvalidInput as error:
+            self._refuse(problem_of(error))
+            return
         if self.parser.get_method() == b"GET":
             path, query = _target(self.url)
             make = self._fronts.natives.get(path)
@@ -352,7 +359,7 @@ class Front(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         self.flow.resume_reading()
         self._fronts.endings.add(self)
-        self.transport.write(encode_response(found))
+        self.transport.write(encode_response(found, (VARY,)))
         if self.transport.can_write_eof():
             self.transport.write_eof()
         else:

@@ -1,12 +1,13 @@
-"""What a request says in its head: query parameters, and credentials.
+"""What a request says in its head: the name asked for, query parameters, and credentials.
 
-Owns: reading them strictly.   Not: checking credentials (auth), the parameters' meaning (selection.py, http/).
+Owns: reading them strictly, and which name was asked for.   Not: checking credentials (auth), the parameters' meaning (selection.py, http/).
 Rule 1: a parameter of ours is given once, in UTF-8; where unknown ones are refused, only a cache-buster `_` passes.
 Rule 2: no message repeats a value.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final
 from urllib.parse import parse_qsl
@@ -20,6 +21,7 @@ from signtusk_realtime.protocol.handshake import Headers
 IDENTITY_PARAMETERS: Final = frozenset({"userId", "organizationId", "teams"})
 CACHE_BUSTER: Final = "_"
 MAX_PARAMETERS: Final = 100
+_ABSOLUTE: Final = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://([^/?#]*)")
 
 
 class RequestHead(Struct, frozen=True):
@@ -68,6 +70,19 @@ def single_header(headers: Headers, name: bytes) -> bytes | None:
     if len(values) > 1:
         raise InvalidInput(f"{name.decode('ascii')} is given more than once", code="invalid_request")
     return values[0].strip(b" \t") if values else None
+
+
+def settle_host(target: bytes, headers: list[tuple[bytes, bytes]], version: str) -> None:
+    """Leave exactly the name that was asked for in `Host`: that of an absolute target counts before the header's (RFC 9112 §3.2).
+
+    Raises: InvalidInput (invalid_request) for several, and for none in HTTP/1.1.
+    """
+    hosts = header_values(headers, b"host")
+    if len(hosts) > 1 or not (hosts or version == "1.0"):
+        raise InvalidInput("there must be exactly one Host header", code="invalid_request")
+    absolute = _ABSOLUTE.match(target)
+    if absolute is not None:
+        headers[:] = [(b"host", absolute[1]), *(pair for pair in headers if pair[0] != b"host")]
 
 
 def credentials_of(

@@ -20,6 +20,7 @@ from signtusk_realtime.errors import RealtimeError
 from signtusk_realtime.operations.connect import Admission
 from signtusk_realtime.protocol import codes, stream
 from signtusk_realtime.server.entrance import Entrance, NativeProtocol
+from signtusk_realtime.server.origins import VARY
 from signtusk_realtime.server.problems import (
     HeaderPairs,
     Problem,
@@ -61,7 +62,7 @@ class EventStream(NativeProtocol):
         self._transport = transport
         # STREAM joins bytes, so that the transport's method takes all it is given; no function of ours stands between.
         self.write = cast("Callable[[bytes | list[str]], None]", transport.write)
-        cors: HeaderPairs = ()
+        cors: HeaderPairs = (VARY,)
         try:
             cors = entrance.policy.allow(head.headers)
             entrance.check_room()

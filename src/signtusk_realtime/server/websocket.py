@@ -24,6 +24,7 @@ from signtusk_realtime.protocol.codes import CloseCode
 from signtusk_realtime.protocol.frames import FrameEvent, FrameReader
 from signtusk_realtime.protocol.handshake import Refusal, Upgrade, negotiate
 from signtusk_realtime.server.entrance import Entrance, NativeProtocol
+from signtusk_realtime.server.origins import VARY
 from signtusk_realtime.server.problems import (
     HeaderPairs,
     Problem,
@@ -67,7 +68,7 @@ class WebSocket(NativeProtocol):
         self._transport = transport
         # FRAMES joins bytes, so that the transport's method takes all it is given; no function of ours stands between.
         self.write = cast("Callable[[bytes | list[str]], None]", transport.write)
-        cors: HeaderPairs = ()
+        cors: HeaderPairs = (VARY,)
         try:
             cors = entrance.policy.allow(head.headers)
             entrance.check_room()
@@ -91,7 +92,7 @@ class WebSocket(NativeProtocol):
                     return
                 credentials: Credentials = credentials_of("connect", head.headers, query, offered=upgrade.offer.bearer)
                 identity = await entrance.authenticator.authenticate(credentials)
-                self._open(upgrade, await entrance.connect.admit(identity))
+                self._open(upgrade, await entrance.connect.admit(identity), cors)
         except (Unauthenticated, Forbidden) as error:
             if upgrade.offer.subprotocol:
                 is_unknown = isinstance(error, Unauthenticated)
@@ -106,7 +107,7 @@ class WebSocket(NativeProtocol):
             if self._connection is not None:
                 entrance.hub.end(self._connection, codes.CLOSE_INTERNAL)
 
-    def _open(self, upgrade: Upgrade, admission: Admission) -> None:
+    def _open(self, upgrade: Upgrade, admission: Admission, cors: HeaderPairs) -> None:
         entrance = self._entrance
         if self._state != _ADMITTING:
             entrance.connect.forgo(admission)
@@ -115,7 +116,7 @@ class WebSocket(NativeProtocol):
             entrance.check_room()
         except RealtimeError as error:
             entrance.connect.forgo(admission)
-            self._refuse(problem_of(error), ())
+            self._refuse(problem_of(error), cors)
             return
         transport = self._transport
         transport.set_write_buffer_limits(high=entrance.limits.high_water_bytes)

@@ -32,7 +32,7 @@ from signtusk_realtime.server.http.health import Health
 from signtusk_realtime.server.http.history import ReadHistory
 from signtusk_realtime.server.http.metrics import ReadMetrics
 from signtusk_realtime.server.http.openapi import OpenApi
-from signtusk_realtime.server.origins import PREFLIGHT, OriginPolicy, is_preflight
+from signtusk_realtime.server.origins import PREFLIGHT, VARY, OriginPolicy, is_preflight
 from signtusk_realtime.server.problems import (
     MEDIA_TYPE,
     HeaderPairs,
@@ -94,6 +94,8 @@ class HttpApi:
             middleware=[Middleware(_Guard, policy)],
             exception_handlers={HTTPException: self._routing_failed, RealtimeError: _refused},
         )
+        # A path with another slash is another path: Starlette would answer 307, and no problem.
+        self._app.router.redirect_slashes = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -126,36 +128,38 @@ class _Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        answer = self._app
         extra: HeaderPairs = ()
         if scope["path"] not in PROBES:
             try:
                 extra = self._policy.allow(scope["headers"])
             except RealtimeError as error:
-                await _response(problem_of(error))(scope, receive, send)
-                return
-            if is_preflight(scope["method"], scope["headers"]):
-                await _with_headers(Response(status_code=204), extra + PREFLIGHT)(scope, receive, send)
-                return
-        await self._answer(scope, receive, send, extra)
+                answer, extra = _response(problem_of(error)), (VARY,)
+            else:
+                if is_preflight(scope["method"], scope["headers"]):
+                    answer, extra = Response(status_code=204), extra + PREFLIGHT
+        await _answer(answer, extra, scope, receive, send)
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send, extra: HeaderPairs) -> None:
-        has_started = False
 
-        async def send_with_headers(message: Message) -> None:
-            nonlocal has_started
-            if message["type"] == "http.response.start":
-                has_started = True
-                message["headers"] = [*message.get("headers", ()), *_lower(extra), (b"cache-control", b"no-store")]
-            await send(message)
+async def _answer(app: ASGIApp, extra: HeaderPairs, scope: Scope, receive: Receive, send: Send) -> None:
+    """Let an application answer, with the headers that every answer has beside its own."""
+    has_started = False
 
-        try:
-            await self._app(scope, receive, send_with_headers)
-        except ClientDisconnect:
-            pass  # nobody is left to answer
-        except Exception:
-            log.exception("request failed", extra={"method": scope["method"], "path": scope["path"]})
-            if not has_started:
-                await _response(internal_problem())(scope, receive, send_with_headers)
+    async def send_with_headers(message: Message) -> None:
+        nonlocal has_started
+        if message["type"] == "http.response.start":
+            has_started = True
+            message["headers"] = [*message.get("headers", ()), *_lower(extra), (b"cache-control", b"no-store")]
+        await send(message)
+
+    try:
+        await app(scope, receive, send_with_headers)
+    except ClientDisconnect:
+        pass  # nobody is left to answer
+    except Exception:
+        log.exception("request failed", extra={"method": scope["method"], "path": scope["path"]})
+        if not has_started:
+            await _response(internal_problem())(scope, receive, send_with_headers)
 
 
 async def _refused(_: Request, error: Exception) -> Response:
