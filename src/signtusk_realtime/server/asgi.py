@@ -340,8 +340,6 @@ class _WebSocket(_Peer):
             message = await self._receive()
             if message["type"] == "websocket.disconnect":
                 return
-            if not connection.is_open:
-                continue
             text = message.get("text")
             if text is None:
                 entrance.hub.end(connection, codes.CLOSE_UNSUPPORTED_DATA)

@@ -33,17 +33,27 @@ class Call:
     def __init__(self, mount: Mount, scope: dict[str, Any]) -> None:
         self.sent: list[Sent] = []
         self.failure: Exception | None = None
+        self.is_blocked = False
         self._said: asyncio.Queue[Sent] = asyncio.Queue()
         self.task = asyncio.get_running_loop().create_task(mount(scope, self._said.get, self._send))
 
     async def _send(self, message: Sent) -> None:
         if self.failure is not None:
             raise self.failure
+        if self.is_blocked:
+            await asyncio.Event().wait()
         self.sent.append(message)
 
-    async def say(self, kind: str, **fields: object) -> None:
+    def put(self, kind: str, **fields: object) -> None:
         self._said.put_nowait({"type": kind, **fields})
+
+    async def say(self, kind: str, **fields: object) -> None:
+        self.put(kind, **fields)
         await settle()
+
+    @property
+    def unheard(self) -> int:
+        return self._said.qsize()
 
     @property
     def types(self) -> list[str]:
@@ -139,6 +149,7 @@ async def test_refusals_before_accepting(
     """A response where the host can send one, else a close code; after the host has asked, and never an accept."""
     async with played() as it:
         call = it.websocket(path, query, headers=headers, extensions={DENIAL: {}})
+        await settle()
         assert call.sent == []
         await call.say("websocket.connect")
         await call.done()
@@ -178,6 +189,24 @@ async def test_a_host_that_fails_to_send_ends_the_connection(failure: Exception)
         await call.say("websocket.receive", text='{"type":"ping"}')
         assert not it.hub.connections
         await asyncio.wait_for(call.task, 10)
+
+
+async def test_a_peer_that_reads_nothing_is_not_listened_to() -> None:
+    """What it asks for waits at the host, and when it leaves nothing is left of it."""
+    async with played() as it:
+        call = await it.open()
+        call.is_blocked = True
+        for _ in range(200):
+            call.put("websocket.receive", text='{"type":"ping"}')
+        await settle()
+        (connection,) = it.hub.connections.values()
+        assert connection.is_paused
+        assert 100 < call.unheard < 200
+        it.hub.lost(connection)
+        call.task.cancel()
+        await asyncio.gather(call.task, return_exceptions=True)
+        await settle()
+        assert not it.doors.pumps._tasks
 
 
 @pytest.mark.parametrize("kind", ["websocket", "http"])

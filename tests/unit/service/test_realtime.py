@@ -392,3 +392,47 @@ async def test_a_loop_that_is_not_its_own_is_refused() -> None:
             return asyncio.run(get())
 
         assert await asyncio.to_thread(elsewhere) == 503
+
+
+async def test_a_socket_that_blocks_is_closed_in_time() -> None:
+    """After connection_timeout, and told so; the others never wait for it."""
+    told: list[ConnectionChange] = []
+    service = RealtimeService(settings=Settings(connection_timeout=200, heartbeat_interval=100))
+    service.on("ws_connection_removed", told.append)
+
+    is_over = asyncio.Event()
+
+    class Blocked(Socket):
+        async def send(self, text: str) -> None:
+            await is_over.wait()
+
+    async with service:
+        blocked, quick = Blocked(), Socket()
+        for socket in (blocked, quick):
+            connection_id = service.handle_websocket_connection(socket, "u", "o")
+            service.subscribe_websocket(connection_id, {"type": "organization_activity"})
+        await service.emit_organization_activity("o", "x", {})
+        await quick.events(1)
+        await until(lambda: bool(told))
+        assert told[0].code == 4400
+        is_over.set()
+
+
+async def test_the_end_waits_for_what_was_begun() -> None:
+    """Sockets whose close takes a while are closed when `cleanup` returns, and no timer goes on."""
+
+    class Slow(Socket):
+        async def close(self, code: int, reason: str) -> None:  # type: ignore[override]
+            await asyncio.sleep(0.05)
+            self.closed = (code, reason)
+
+    service = RealtimeService()
+    await service.initialize()
+    rooms, sockets = service.rooms, [Slow() for _ in range(3)]
+    for number, socket in enumerate(sockets):
+        service.handle_websocket_connection(socket, "u", "o")
+        if not number:
+            await until(lambda: bool(sockets[0].messages))
+    await service.cleanup()
+    assert [socket.closed for socket in sockets] == [(1001, "going_away")] * 3
+    assert rooms.metrics._timer is None
