@@ -61,12 +61,12 @@ class LimitExceeded(RealtimeError):
 
 
 class EventIdReused(RealtimeError):
-    """An event id is known in this log with another value; nothing of the call was published."""
+    """An event id is known in this log with another value; nothing of the call was published. `path` is that of the first such event."""
 
     code = "event_id_reused"
 
-    def __init__(self, event_ids: tuple[str, ...]) -> None:
-        super().__init__(f"event id {event_ids[0]!r} was used before with another value", code=None, path=("id",))
+    def __init__(self, event_ids: tuple[str, ...], path: tuple[str, ...] = ("id",)) -> None:
+        super().__init__(f"event id {event_ids[0]!r} was used before with another value", code=None, path=path)
         self.event_ids = event_ids
 
 

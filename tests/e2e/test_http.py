@@ -61,6 +61,7 @@ async def test_repeating_an_id_publishes_once() -> None:
         other = sample("document_update", id="e1", documentId="other")
         answer = await publish(it.port, sample("document_update", id="e2"), other)
         assert (answer.status, answer.code) == (409, "event_id_reused")
+        assert [fault["pointer"] for fault in answer.json()["errors"]] == ["/1/id"]
         assert [event["id"] for event in await history(it.port)] == ["e1"]
 
 
@@ -73,8 +74,11 @@ async def test_an_idempotency_key_stands_for_ids() -> None:
         assert (first[0]["eventId"], again[0]["duplicate"]) == ("K", True)
         batch = json.dumps([sample("document_update")] * 2).encode()
         assert [result["eventId"] for result in results(await post(it, batch, headers))] == ["K/0", "K/1"]
-        answer = await post(it, body, {**JSON, "Idempotency-Key": "x" * 129})
-        assert (answer.status, answer.code) == (400, "invalid_parameter")
+        for key in ("", "x" * 129, "\xff"):
+            answer = await post(it, body, {**JSON, "Idempotency-Key": key})
+            assert (answer.status, answer.code) == (400, "invalid_request")
+            assert str(answer.json()["detail"]).startswith("Idempotency-Key: ")
+            assert "errors" not in answer.json()
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "Application/JSON; charset=UTF-8", "application/x+json"])

@@ -21,7 +21,7 @@ from signtusk_realtime.errors import (
     Unavailable,
 )
 from signtusk_realtime.events.event import prepare
-from signtusk_realtime.events.ids import check_id
+from signtusk_realtime.events.ids import ID_RULE, is_id
 from signtusk_realtime.events.kinds import Published, SystemAnnouncementEvent
 from signtusk_realtime.events.log import SYSTEM_LOG, Commit, Committed, Draft, LogName, Placed, Position, Reused, Stale
 from signtusk_realtime.events.validation import check
@@ -71,7 +71,7 @@ class Publish:
         """Publish one or several events of one organization (or announcements only), in their order.
 
         `is_batch`: paths of faults begin with the event's index, and ids made from `idempotency_key` are K/0, K/1 …
-        Raises: Forbidden, InvalidInput (invalid_event, mixed_organizations, invalid_parameter: the key), LimitExceeded
+        Raises: Forbidden, InvalidInput (invalid_event, mixed_organizations, invalid_request: the key), LimitExceeded
         (payload_too_large), EventIdReused, Unavailable.
         """
         accepted_at = self.counters.clock()
@@ -93,8 +93,7 @@ class Publish:
         if PUBLISH not in identity.scopes:
             raise Forbidden(f"publishing needs the scope {PUBLISH}")
         if idempotency_key is not None:
-            longest = idempotency_key if not is_batch else f"{idempotency_key}/{len(publications) - 1}"
-            check_id(longest, code="invalid_parameter", path=("Idempotency-Key",))
+            check_key(idempotency_key if not is_batch else f"{idempotency_key}/{len(publications) - 1}")
         log: LogName | None = None
         drafts: list[Draft] = []
         now_ms = self._now_ms()
@@ -122,7 +121,11 @@ class Publish:
             return ()
         outcome = await self._commit(log, drafts, accepted_at)
         if isinstance(outcome, Reused):
-            raise EventIdReused(tuple(outcome.event_ids))
+            index = _first_reused(outcome, drafts)
+            event_ids = dict.fromkeys((drafts[index].event_id, *outcome.event_ids))
+            # An id that was made from a key is no member of the event.
+            member = () if publications[index].event.id is UNSET else ("id",)
+            raise EventIdReused(tuple(event_ids), (str(index), *member) if is_batch else member)
         if not isinstance(outcome, Committed):
             raise Unavailable("the log changed its epoch; repeat the call")
         return tuple(_result(log, outcome, placed) for placed in outcome.placed)
@@ -161,6 +164,27 @@ class Publish:
         if idempotency_key is not None:
             return idempotency_key if index is None else f"{idempotency_key}/{index}"
         return self._new_id("evt")
+
+
+def check_key(key: str) -> str:
+    """Return an idempotency key if it makes an id. Raises: InvalidInput (invalid_request), without a path: a header has none."""
+    if not is_id(key):
+        raise InvalidInput(f"Idempotency-Key: not an id: {ID_RULE}", code="invalid_request")
+    return key
+
+
+def _first_reused(reused: Reused, drafts: Sequence[Draft]) -> int:
+    """Give the index of the first event whose id is reused.
+
+    Of one id with several values in one call the first that differs is told: there the call contradicts itself.
+    """
+    ids = frozenset(reused.event_ids)
+    first: dict[str, int] = {}
+    other: dict[str, int] = {}
+    for index, (event_id, digest, *_) in enumerate(drafts):
+        if event_id in ids and drafts[first.setdefault(event_id, index)].digest != digest:
+            other.setdefault(event_id, index)
+    return min({**first, **other}.values())
 
 
 def _result(log: LogName, outcome: Committed, placed: Placed) -> PublishResult:

@@ -158,7 +158,9 @@ async def test_an_id_with_another_value_is_refused(desk: Desk) -> None:
     await desk(publication(id="mine"))
     error = await desk.refusal(publication(), publication(id="mine", documentId="other"), is_batch=True)
     assert isinstance(error, EventIdReused)
-    assert error.event_ids == ("mine",)
+    assert (error.event_ids, error.path) == (("mine",), ("1", "id"))
+    error = await desk.refusal(publication(id="mine", documentId="other"))
+    assert error.path == ("id",)
     await desk(publication(id="mine", documentId="other"), identity=member("ada", "org456"))
 
 
@@ -171,14 +173,28 @@ async def test_an_idempotency_key_stands_for_ids(desk: Desk) -> None:
     assert [r.event_id for r in results] == ["K/0", "own", "K/2"]
     again = await desk(*batch, idempotency_key="K", is_batch=True)
     assert [r.duplicate for r in again] == [True] * 3
-    assert isinstance(await desk.refusal(publication(documentId="other"), idempotency_key="K"), EventIdReused)
+    error = await desk.refusal(publication(documentId="other"), idempotency_key="K")
+    assert isinstance(error, EventIdReused)
+    assert error.path == (), "the event has no id of its own to point to"
+    error = await desk.refusal(
+        publication(), publication(), publication(documentId="other"), idempotency_key="K", is_batch=True
+    )
+    assert (error.code, error.path) == ("event_id_reused", ("2",))
+
+
+async def test_one_id_with_two_values_in_one_batch(desk: Desk) -> None:
+    """The one that differs from what came before it is named."""
+    batch = [publication(id=name, documentId=document) for name, document in (("a", "x"), ("b", "x"), ("b", "y"))]
+    error = await desk.refusal(*batch, is_batch=True)
+    assert (error.code, error.path) == ("event_id_reused", ("2", "id"))
 
 
 @pytest.mark.parametrize(("key", "is_batch"), [("", False), (" K", False), ("K" * 129, False), ("K" * 127, True)])
 async def test_an_idempotency_key_that_makes_no_id(desk: Desk, key: str, is_batch: bool) -> None:
     """The key must make ids; what it lacks is told before anything happens."""
     error = await desk.refusal(publication(), idempotency_key=key, is_batch=is_batch)
-    assert (error.code, error.path) == ("invalid_parameter", ("Idempotency-Key",))
+    assert (error.code, error.path) == ("invalid_request", None)
+    assert error.message.startswith("Idempotency-Key: not an id: ")
 
 
 async def test_an_event_that_became_too_large(node: Node) -> None:

@@ -14,8 +14,7 @@ from starlette.responses import Response
 
 from signtusk_realtime.auth.authenticator import Authenticator
 from signtusk_realtime.errors import InvalidInput, RealtimeError
-from signtusk_realtime.events.ids import check_id
-from signtusk_realtime.operations.publish import Publish, PublishResult
+from signtusk_realtime.operations.publish import Publish, PublishResult, check_key
 from signtusk_realtime.protocol import json
 from signtusk_realtime.protocol.handshake import Headers
 from signtusk_realtime.protocol.publications import Publication, decode_publications
@@ -90,4 +89,4 @@ def _idempotency_key(headers: Headers) -> str | None:
         key = value.decode()
     except UnicodeDecodeError:
         key = ""
-    return check_id(key, code="invalid_parameter", path=("Idempotency-Key",))
+    return check_key(key)
