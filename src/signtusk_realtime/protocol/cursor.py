@@ -2,7 +2,9 @@
 
 Owns: the text form of a pair of positions.   Not: the words `earliest` and `latest` (never produced here), whether a position still
 exists in its log (delivery compares epoch, offset and tag).
-Rule 1: a text stands for one pair and a pair for one text; anything else, or another organization's, decodes to None.
+Rule 1: a text stands for one pair and a pair of an organization for one text; anything else, or another organization's, decodes to None.
+An announcement's result belongs to no organization: encoded for the system log's name, with the organization's half at its beginning, it is
+read in all of them.
 Rule 2: the checksum finds damage and mix-ups. It authenticates nothing and need not: a forged cursor can only name a place in the
 forger's own logs, and such a place counts only if its chained tag is the log's.
 
@@ -20,7 +22,7 @@ from hashlib import blake2b
 from typing import Final, NamedTuple
 from zlib import crc32
 
-from signtusk_realtime.events.log import TAG_BYTES, Epoch, Position
+from signtusk_realtime.events.log import SYSTEM_LOG, TAG_BYTES, Epoch, Position
 
 CURSOR_LENGTH: Final = 60
 MAX_CURSOR_LENGTH: Final = 160
@@ -113,14 +115,16 @@ def encode(organization_id: str, organization: Position | None, system: Position
 
 
 def decode(organization_id: str, text: str) -> Cursor | None:
-    """Read a cursor of this organization; None if it is malformed, damaged or another organization's."""
+    """Read a cursor of this organization, or of the system log alone; None if it is malformed, damaged or another organization's."""
     if not _TEXT.fullmatch(text):
         return None
     raw = a2b_base64(text.encode("ascii").translate(_FROM_URL))
     body, checksum = raw[:-_CHECKSUM_BYTES], raw[-_CHECKSUM_BYTES:]
-    if crc32(body, _seed(organization_id)).to_bytes(_CHECKSUM_BYTES, "big") != checksum:
-        return None
     flags = body[0]
+    if crc32(body, _seed(organization_id)).to_bytes(_CHECKSUM_BYTES, "big") != checksum and (
+        flags != _VERSION | _HAS_SYSTEM or crc32(body, _seed(SYSTEM_LOG)).to_bytes(_CHECKSUM_BYTES, "big") != checksum
+    ):
+        return None
     if flags & ~(_HAS_SYSTEM | _HAS_ORGANIZATION) != _VERSION:
         return None
     system, organization = body[1 : 1 + _HALF], body[1 + _HALF :]
