@@ -113,7 +113,8 @@ async def test_who_comes_back_in_a_storm_gets_everything() -> None:
 async def test_a_greater_storm_is_sent_away_and_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whom the queue does not hold is told to come later, before the upgrade; who obeys is let in. Nobody is kept from publishing."""
     monkeypatch.setattr(gate, "MOST_WAITING", 5)
-    monkeypatch.setattr(gate, "AT_A_TIME", 2)
+    monkeypatch.setattr(gate, "PER_TURN", 2)
+    monkeypatch.setattr(gate, "PER_S", 0)
     async with serving() as it:
         cursor = await missed(it)
         waiting: Iterable[int] = range(STORM)
@@ -142,7 +143,8 @@ async def test_a_greater_storm_is_sent_away_and_comes_back(monkeypatch: pytest.M
 
 async def test_who_leaves_while_waiting_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that gave up is not let in after all, and its place goes to the next."""
-    monkeypatch.setattr(gate, "AT_A_TIME", 1)
+    monkeypatch.setattr(gate, "PER_TURN", 1)
+    monkeypatch.setattr(gate, "PER_S", 0)
     async with serving() as it:
         leaving = [await Peer.connect(it.port) for _ in range(30)]
         for peer in leaving:

@@ -2,8 +2,8 @@
 
 Owns: who waits to be let in, how many are at a time, and when waiting has no sense any more.   Not: what letting in is (websocket.py,
 stream.py), other reasons to refuse (entrance.py).
-Rule 1: at most `AT_A_TIME` admissions begin in one turn of the loop or are under way; the rest wait in their order, bounded in number and in
-time, and are then told to come later, each at another time.
+Rule 1: a few admissions begin in one turn of the loop, more after a long one, so that accepting thousands starves nobody who was accepted;
+so many at most are under way. The rest wait in their order, bounded in number and time, and are then told to come later, each at another time.
 Rule 2: while many catch up from the log, one is let in now and then: whoever reads much of it slows newcomers down, and never shuts them out.
 Why wait at all: a browser's EventSource that is refused never comes back by itself.
 """
@@ -20,15 +20,18 @@ from typing import Final
 from signtusk_realtime.errors import LimitExceeded
 from signtusk_realtime.server.deadlines import Deadlines
 
-AT_A_TIME: Final = 32
+PER_TURN: Final = 32
 """About 3 ms of work: what events that are delivered meanwhile may have to wait."""
+PER_S: Final = 2000
+"""So many more for each second since the last turn: up to half of the loop's time."""
+MOST_UNDER_WAY: Final = 256
 MOST_WAITING: Final = 2048
 WAIT_S: Final = 5.0
 """Clients commonly give up after ten seconds; an answer should reach them before."""
 MANY_CATCHING_UP: Final = 256
 SLOW_S: Final = 0.005
 """Between two who are let in while many catch up."""
-RETRY_AFTER_S: Final = (1, 5)
+RETRY_AFTER_S: Final = (1, 8)
 
 
 def overloaded(message: str) -> LimitExceeded:
@@ -47,10 +50,11 @@ class Gate:
         self._queue: deque[asyncio.Future[None]] = deque()
         """In the order of arrival; those who gave up stay until it is their turn."""
         self._waits: Deadlines[asyncio.Future[None]] = Deadlines(WAIT_S, _turn_away)
-        self._inside = 0
-        self._left = 0
-        """Those of `_inside` who are done; their places are given away in a later turn of the loop."""
+        self._under_way = 0
+        self._began = 0
+        """Those who were let in since the last turn."""
         self._next: asyncio.Handle | None = None
+        self._turned_at = 0.0
         self._is_closed = False
 
     @property
@@ -61,12 +65,17 @@ class Gate:
     async def __aenter__(self) -> None:
         if self._is_closed:
             raise overloaded("this server is stopping")
-        if self._inside < AT_A_TIME and not self._queue and not self._is_slow:
-            self._inside += 1
+        if self._began < PER_TURN and self._under_way < MOST_UNDER_WAY and not self._queue and not self._is_slow:
+            self._began += 1
+            self._under_way += 1
+            self._plan()
             return
         if self.waiting >= MOST_WAITING:
             raise overloaded(f"{MOST_WAITING} connections wait to be let in already")
-        turn = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        if not self._queue:
+            self._turned_at = loop.time()
+        turn = loop.create_future()
         self._queue.append(turn)
         self._waits.add(turn)
         self._plan()
@@ -82,8 +91,9 @@ class Gate:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._left += 1
-        self._plan()
+        self._under_way -= 1
+        if self._queue:
+            self._plan()
 
     def close(self) -> None:
         """Refuse whoever waits, and whoever comes."""
@@ -108,18 +118,16 @@ class Gate:
             self._next = loop.call_later(SLOW_S, self._turn) if self._is_slow else loop.call_soon(self._turn)
 
     def _turn(self) -> None:
-        self._next = None
-        self._inside -= self._left
-        self._left = 0
-        is_slow = self._is_slow
-        room = min(AT_A_TIME - self._inside, 1 if is_slow else AT_A_TIME)
-        while room > 0 and self._queue:
+        now, is_slow = asyncio.get_running_loop().time(), self._is_slow
+        allowed = 1 if is_slow else PER_TURN + int(PER_S * (now - self._turned_at))
+        self._next, self._began, self._turned_at = None, 0, now
+        while self._queue and self._began < allowed and self._under_way < MOST_UNDER_WAY:
             turn = self._queue.popleft()
             if not turn.done():
                 turn.set_result(None)
-                self._inside += 1
-                room -= 1
-        if self._queue and is_slow:
+                self._began += 1
+                self._under_way += 1
+        if self._began or (self._queue and is_slow):
             self._plan()
 
 

@@ -8,7 +8,17 @@ import pytest
 
 from signtusk_realtime.errors import LimitExceeded
 from signtusk_realtime.server import gate as rules
-from signtusk_realtime.server.gate import AT_A_TIME, MANY_CATCHING_UP, MOST_WAITING, RETRY_AFTER_S, SLOW_S, WAIT_S, Gate
+from signtusk_realtime.server.gate import (
+    MANY_CATCHING_UP,
+    MOST_UNDER_WAY,
+    MOST_WAITING,
+    PER_S,
+    PER_TURN,
+    RETRY_AFTER_S,
+    SLOW_S,
+    WAIT_S,
+    Gate,
+)
 from tests.support.clock import elapse, settle
 
 pytestmark = pytest.mark.virtual_clock
@@ -54,27 +64,42 @@ async def test_a_storm_enters_in_order_and_a_few_in_a_turn() -> None:
     door.count_turns()
     await asyncio.gather(*door.come(1000))
     assert door.entered == list(range(1000))
-    assert door.most_in_a_turn <= AT_A_TIME
+    assert door.most_in_a_turn <= PER_TURN
     await settle()
     assert door.gate.waiting == 0
-    assert door.gate._inside == 0
+    assert door.gate._under_way == 0
+
+
+async def test_long_turns_let_more_in() -> None:
+    """Where something else holds the loop up, those who wait are not starved: the next turn takes more of them."""
+    door = Door()
+    door.count_turns()
+    tasks = door.come(1000)
+    while not door.gate.waiting:
+        await asyncio.sleep(0)
+    door.gate._turned_at -= 0.05
+    await asyncio.gather(*tasks)
+    assert door.most_in_a_turn == PER_TURN + 0.05 * PER_S
+    assert door.entered == list(range(1000))
 
 
 async def test_few_are_under_way() -> None:
     """While admissions take their time, no more than so many are under way."""
     door, stays = Door(), asyncio.Event()
-    tasks = door.come(AT_A_TIME * 3, stays)
-    await settle()
-    assert len(door.entered) == AT_A_TIME
+    tasks = door.come(MOST_UNDER_WAY * 3, stays)
+    await elapse(1)
+    assert len(door.entered) == MOST_UNDER_WAY
     stays.set()
     await asyncio.gather(*tasks)
-    assert len(door.entered) == AT_A_TIME * 3
+    assert len(door.entered) == MOST_UNDER_WAY * 3
 
 
 async def test_too_many_are_sent_away_at_once_each_for_another_time() -> None:
     """Behind a full queue the answer is overloaded, and not everybody is told the same second."""
     door, stays = Door(), asyncio.Event()
-    tasks = door.come(AT_A_TIME + MOST_WAITING + 100, stays)
+    tasks = door.come(MOST_UNDER_WAY, stays)
+    await settle()
+    tasks += door.come(MOST_WAITING + 100)
     await settle()
     assert len(door.refused) == 100
     assert {error.code for error in door.refused} == {"overloaded"}
@@ -83,20 +108,20 @@ async def test_too_many_are_sent_away_at_once_each_for_another_time() -> None:
     assert seconds <= set(range(RETRY_AFTER_S[0], RETRY_AFTER_S[1] + 1))
     stays.set()
     await asyncio.gather(*tasks)
-    assert len(door.entered) == AT_A_TIME + MOST_WAITING
+    assert len(door.entered) == MOST_UNDER_WAY + MOST_WAITING
 
 
 async def test_waiting_is_bounded_in_time() -> None:
     """Who is not let in before his client would give up is told so; those behind him keep their order."""
     door, stays = Door(), asyncio.Event()
-    tasks = door.come(AT_A_TIME + 1, stays)
+    tasks = door.come(MOST_UNDER_WAY + 1, stays)
     await elapse(WAIT_S - 1)
     late = door.come(1)
     await elapse(2)
     assert len(door.refused) == 1
     stays.set()
     await asyncio.gather(*tasks, *late)
-    assert len(door.entered) == AT_A_TIME + 1
+    assert len(door.entered) == MOST_UNDER_WAY + 1
 
 
 async def test_many_catching_up_slow_down_but_never_shut_out() -> None:
@@ -116,7 +141,7 @@ async def test_many_catching_up_slow_down_but_never_shut_out() -> None:
 async def test_places_of_those_who_gave_up_are_not_lost() -> None:
     """Cancelled while waiting, or in the moment of being let in: the next one gets the place."""
     door, stays = Door(), asyncio.Event()
-    inside = door.come(AT_A_TIME, stays)
+    inside = door.come(MOST_UNDER_WAY, stays)
     waiting = door.come(3)
     await settle()
     turn = door.gate._queue[1]
@@ -127,14 +152,14 @@ async def test_places_of_those_who_gave_up_are_not_lost() -> None:
     waiting[1].cancel()
     await asyncio.gather(*inside, *waiting, return_exceptions=True)
     await settle()
-    assert len(door.entered) == AT_A_TIME + 1
-    assert door.gate._inside == 0
+    assert len(door.entered) == MOST_UNDER_WAY + 1
+    assert door.gate._under_way == 0
 
 
 async def test_closing_refuses_who_waits_and_who_comes() -> None:
     """A server that stops lets nobody in."""
     door, stays = Door(), asyncio.Event()
-    tasks = door.come(AT_A_TIME + 2, stays)
+    tasks = door.come(MOST_UNDER_WAY + 2, stays)
     await settle()
     door.gate.close()
     tasks += door.come(1)
