@@ -170,10 +170,18 @@ def python_blocks(page: str) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```$", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("page", ["embed-in-fastapi", "embed-in-django", "embed-in-a-program"])
+@pytest.mark.parametrize(
+    "page",
+    [
+        "README.md",
+        "docs/how-to/embed-in-fastapi.md",
+        "docs/how-to/embed-in-django.md",
+        "docs/how-to/embed-in-a-program.md",
+    ],
+)
 def test_pages_show_the_examples_as_they_are(page: str) -> None:
-    """What a how-to page shows stands in a file that was just run."""
-    blocks = python_blocks(f"docs/how-to/{page}.md")
+    """The Python that a page shows stands in a file that was just run."""
+    blocks = python_blocks(page)
     texts = [file.read_text() for file in EXAMPLES.glob("*.py")]
     assert blocks
     assert [block for block in blocks if not any(block in text for text in texts)] == []

@@ -30,7 +30,8 @@ from signtusk_realtime.operations.ids import new_id
 from signtusk_realtime.operations.publish import Publish
 from signtusk_realtime.operations.receive import Receive
 from signtusk_realtime.operations.subscribe import Subscriptions
-from signtusk_realtime.server.asgi import Doors, Mount
+from signtusk_realtime.server.asgi import Mount
+from signtusk_realtime.server.asgi_peers import Doors
 from signtusk_realtime.server.entrance import Entrance, ServerLimits
 from signtusk_realtime.server.host import HostWatch
 from signtusk_realtime.server.http import HttpApi

@@ -1,77 +1,23 @@
 """The service as an ASGI application: to be mounted in a Starlette, FastAPI or Django application, or served by itself.
 
-Owns: paths below a mount, WebSocket and event stream over ASGI, refusals before they are accepted.   Not: what is served over HTTP (http/),
-sockets and TLS (the host's server), the service's life (service: it is begun and ended through `start` and `stop`).
-Order: as of the native ways in (entrance.py).
-Rule 1: the host's server may run us below any `root_path`.   Rule 2: nothing of a peer's life outlasts the call that serves it, but for the
-outlet's close.
-Rule 3: development authentication serves this machine only: the address of the peer is looked at, since nobody here knows which was bound.
+Owns: paths below a mount, which call is served by whom.   Not: WebSockets and event streams (asgi_peers.py), the rest of HTTP (http/), sockets
+and TLS (the host's server), the service's life (service: it is begun and ended through `start` and `stop`).
+Rule 1: the host's server may run us below any `root_path`.
+Rule 2: development authentication serves this machine only: the address of the peer is looked at, since nobody here knows which was bound.
 """
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
-import logging
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Final
 
-from msgspec import Struct
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
-from signtusk_realtime.delivery.connection import Connection
-from signtusk_realtime.delivery.formats import STREAM, TEXTS, Format
-from signtusk_realtime.errors import Forbidden, InvalidInput, RealtimeError, Unauthenticated
-from signtusk_realtime.events.subscriptions import Subscription
-from signtusk_realtime.operations.connect import Admission
-from signtusk_realtime.protocol import codes, stream
-from signtusk_realtime.protocol.codes import CloseCode
-from signtusk_realtime.protocol.handshake import SUBPROTOCOL, Offer, parse_offer
-from signtusk_realtime.server.entrance import Entrance
-from signtusk_realtime.server.host import HostWatch
-from signtusk_realtime.server.http.app import EVENTS, HttpApi
-from signtusk_realtime.server.origins import VARY
-from signtusk_realtime.server.outlets import Message as Written
-from signtusk_realtime.server.outlets import PumpedOutlet, Pumps
-from signtusk_realtime.server.problems import (
-    MEDIA_TYPE,
-    HeaderPairs,
-    Problem,
-    encode_body,
-    internal_problem,
-    problem,
-    problem_of,
-)
-from signtusk_realtime.server.request import IDENTITY_PARAMETERS, credentials_of, parse_query
-from signtusk_realtime.server.wanted import entitled, read_wanted
-from signtusk_realtime.sessions.identity import Identity
-
-log = logging.getLogger(__name__)
-
-DENIAL: Final = "websocket.http.response"
-"""The extension by which a server lets us refuse an upgrade with a response of our own."""
-_STREAM_HEAD: Final = (
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-store"),
-    (b"x-accel-buffering", b"no"),
-)
-_REFUSED: Final = {
-    401: codes.CLOSE_UNAUTHENTICATED,
-    403: codes.CLOSE_FORBIDDEN,
-    429: codes.CLOSE_RATE_LIMITED,
-    500: codes.CLOSE_INTERNAL,
-    503: codes.CLOSE_TRY_LATER,
-}
-"""What a refusal's status is called where a server takes nothing but a close code; the others break a rule."""
-
-
-class Doors(Struct, frozen=True):
-    """What stands behind the mount between the service's beginning and its end."""
-
-    entrance: Entrance
-    api: HttpApi
-    pumps: Pumps
-    host: HostWatch
+from signtusk_realtime.errors import Forbidden, RealtimeError
+from signtusk_realtime.server.asgi_peers import AsgiEventStream, AsgiWebSocket, Doors
+from signtusk_realtime.server.asgi_refusals import Denial, Response
+from signtusk_realtime.server.http.app import EVENTS
+from signtusk_realtime.server.problems import problem, problem_of
 
 
 class Mount:
@@ -110,7 +56,7 @@ class Mount:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_socket = scope["type"] == "websocket"
-        refuse = _Denial(scope, receive, send) if is_socket else _Response(send)
+        refuse = Denial(scope, receive, send) if is_socket else Response(send)
         try:
             if self._is_local_only:
                 _check_local(scope.get("client"))
@@ -120,11 +66,11 @@ class Mount:
             return
         if is_socket:
             if scope["path"] == self._websocket_path:
-                await _WebSocket(doors, scope, receive, send).serve()
+                await AsgiWebSocket(doors, scope, receive, send).serve()
             else:
                 await refuse(problem("not_found", "nothing is served under this path"))
         elif scope["path"] == EVENTS and scope["method"] == "GET":
-            await _EventStream(doors, scope, receive, send).serve()
+            await AsgiEventStream(doors, scope, receive, send).serve()
         else:
             await doors.api(scope, receive, send)
 
@@ -162,252 +108,3 @@ def _check_local(client: Iterable[object] | None) -> None:
             "without authentication configured, this machine alone is served; the request came from elsewhere",
             code="host_not_allowed",
         )
-
-
-class _Response:
-    """How a refusal is told over HTTP."""
-
-    def __init__(self, send: Send, prefix: str = "http.response") -> None:
-        self._send = send
-        self._prefix = prefix
-
-    async def __call__(self, found: Problem, extra: HeaderPairs = (VARY,)) -> None:
-        body = encode_body(found)
-        headers = [
-            (b"content-type", MEDIA_TYPE.encode("ascii")),
-            (b"content-length", b"%d" % len(body)),
-            (b"cache-control", b"no-store"),
-            *((name.lower(), value) for name, value in (*found.headers, *extra)),
-        ]
-        await self._send({"type": f"{self._prefix}.start", "status": found.status, "headers": headers})
-        await self._send({"type": f"{self._prefix}.body", "body": body})
-
-
-class _Denial:
-    """How a refusal is told to who asked for an upgrade: by a response where the server can, else by a close code."""
-
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._has_responses = DENIAL in (scope.get("extensions") or {})
-        self._receive = receive
-        self._send = send
-        self.is_asked = False
-        """Whether the server's `websocket.connect` was taken: nothing may be sent before."""
-
-    async def asked(self) -> None:
-        """Take the server's `websocket.connect`."""
-        if not self.is_asked:
-            self.is_asked = True
-            await self._receive()
-
-    async def __call__(self, found: Problem, extra: HeaderPairs = (VARY,)) -> None:
-        await self.asked()
-        if self._has_responses:
-            await _Response(self._send, DENIAL)(found, extra)
-        else:
-            code = _REFUSED.get(found.status, codes.CLOSE_POLICY)
-            await self._send({"type": "websocket.close", "code": code.number, "reason": found.body.code})
-
-
-class _Peer:
-    """One peer, from its scope to the end of the call: what WebSocket and event stream share."""
-
-    linger_s = 0.0
-    """How long the peer is listened to once we have ended."""
-
-    def __init__(self, doors: Doors, scope: Scope, receive: Receive, send: Send) -> None:
-        self._entrance = doors.entrance
-        self._pumps = doors.pumps
-        self._host = doors.host
-        self._scope = scope
-        self._receive = receive
-        self._send = send
-        self._leaving: asyncio.Timeout | None = None
-        """Running while the peer is listened to; its deadline is set when we have ended."""
-
-    def _open(
-        self,
-        admission: Admission,
-        form: Format,
-        write: Callable[[Written], object],
-        finish: Callable[[int, str], object],
-        preface: bytes = b"",
-    ) -> tuple[Connection, PumpedOutlet]:
-        entrance = self._entrance
-        outlet = PumpedOutlet(write, finish, hub=entrance.hub, pumps=self._pumps, ended=self._ended)
-        if preface:
-            outlet.write(preface)
-        connection = entrance.connect.open(admission, outlet, form, id_prefix="sse" if form is STREAM else "conn")
-        outlet.attend(connection)
-        return connection, outlet
-
-    async def _admit(self, identity: Identity) -> Admission:
-        admission = await self._entrance.connect.admit(identity)
-        try:
-            self._entrance.check_room()
-        except RealtimeError:
-            self._entrance.connect.forgo(admission)
-            raise
-        return admission
-
-    async def _accept(self, admission: Admission, message: Message) -> None:
-        """Tell the server that the peer is let in; who was admitted is forgone if that fails."""
-        try:
-            await self._send(message)
-        except BaseException:
-            self._entrance.connect.forgo(admission)
-            raise
-
-    async def _attend(self, connection: Connection, outlet: PumpedOutlet) -> None:
-        """Listen to the peer until it leaves, or until `linger_s` after we have ended."""
-        try:
-            async with asyncio.timeout(None) as self._leaving:
-                if outlet.is_ended:
-                    self._ended()
-                await self._listen(connection, outlet)
-        except TimeoutError:
-            pass
-        finally:
-            self._leaving = None
-            self._entrance.hub.lost(connection)
-            outlet.abandon()
-
-    async def _listen(self, connection: Connection, outlet: PumpedOutlet) -> None:
-        raise NotImplementedError
-
-    def _ended(self) -> None:
-        if self._leaving is not None:
-            self._leaving.reschedule(asyncio.get_running_loop().time() + self.linger_s)
-
-
-class _WebSocket(_Peer):
-    """A WebSocket. The host's server frames, answers pings, and ends the closing handshake."""
-
-    linger_s = 5.0
-
-    async def serve(self) -> None:
-        """Refuse, or serve until either side ends."""
-        refuse = _Denial(self._scope, self._receive, self._send)
-        await refuse.asked()
-        headers = self._scope["headers"]
-        cors: HeaderPairs = (VARY,)
-        try:
-            cors = self._entrance.policy.allow(headers)
-            self._entrance.check_room()
-            offer = self._offer()
-            query = parse_query(self._scope["query_string"], IDENTITY_PARAMETERS, refuse_unknown=False)
-        except RealtimeError as error:
-            await refuse(problem_of(error), cors)
-            return
-        try:
-            async with self._entrance.gate:
-                credentials = credentials_of("connect", headers, query, offered=offer.bearer)
-                identity = await self._entrance.authenticator.authenticate(credentials)
-                admission = await self._admit(identity)
-        except (Unauthenticated, Forbidden) as error:
-            if offer.subprotocol:
-                is_unknown = isinstance(error, Unauthenticated)
-                await self._refuse_in_band(codes.CLOSE_UNAUTHENTICATED if is_unknown else codes.CLOSE_FORBIDDEN)
-            else:
-                await refuse(problem_of(error), cors)
-            return
-        except RealtimeError as error:
-            await refuse(problem_of(error), cors)
-            return
-        except Exception:
-            log.exception("admission failed")
-            await refuse(internal_problem(), cors)
-            return
-        subprotocol = SUBPROTOCOL if offer.subprotocol else None
-        await self._accept(admission, {"type": "websocket.accept", "subprotocol": subprotocol, "headers": []})
-        await self._attend(*self._open(admission, TEXTS, self._write, self._finish))
-
-    def _offer(self) -> Offer:
-        offered = [(b"sec-websocket-protocol", name.encode("latin-1")) for name in self._scope.get("subprotocols", ())]
-        offer = parse_offer(offered)
-        if offer is None:
-            raise InvalidInput("Sec-WebSocket-Protocol carries more than one token", code="invalid_handshake")
-        return offer
-
-    async def _refuse_in_band(self, code: CloseCode) -> None:
-        """Accept, and say why not by a close code: the only way a browser's page learns of it."""
-        await self._send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL, "headers": []})
-        await self._send({"type": "websocket.close", "code": code.number, "reason": code.name})
-
-    async def _listen(self, connection: Connection, outlet: PumpedOutlet) -> None:
-        entrance = self._entrance
-        while True:
-            await outlet.room()
-            message = await self._receive()
-            if message["type"] == "websocket.disconnect":
-                return
-            text = message.get("text")
-            if text is None:
-                entrance.hub.end(connection, codes.CLOSE_UNSUPPORTED_DATA)
-            elif len(data := text.encode()) > entrance.limits.message_bytes:
-                entrance.hub.end(connection, codes.CLOSE_MESSAGE_TOO_LARGE)
-            else:
-                entrance.hub.heard(connection)
-                self._take(connection, data)
-
-    def _take(self, connection: Connection, data: bytes) -> None:
-        try:
-            self._entrance.receive(connection, data)
-        except Exception:
-            log.exception("receiving failed", extra={"connection": connection.connection_id})
-            self._entrance.hub.end(connection, codes.CLOSE_INTERNAL)
-
-    def _write(self, text: Written) -> Awaitable[None]:
-        return self._send({"type": "websocket.send", "text": text})
-
-    def _finish(self, code: int, reason: str) -> Awaitable[None]:
-        return self._send({"type": "websocket.close", "code": code, "reason": reason})
-
-
-class _EventStream(_Peer):
-    """An event stream."""
-
-    _subscriptions: tuple[Subscription, ...]
-    _cursor: str | None
-
-    async def serve(self) -> None:
-        """Refuse, or serve until either side ends."""
-        refuse = _Response(self._send)
-        entrance, headers = self._entrance, self._scope["headers"]
-        limits = entrance.limits
-        cors: HeaderPairs = (VARY,)
-        try:
-            cors = entrance.policy.allow(headers)
-            entrance.check_room()
-            query = self._scope["query_string"]
-            wanted = read_wanted(headers, query, depth=limits.json_depth, max_subscriptions=limits.subscriptions)
-            async with entrance.gate:
-                identity = await entrance.authenticator.authenticate(credentials_of("connect", headers, wanted.query))
-                self._subscriptions, self._cursor = entitled(wanted.asked, identity), wanted.cursor
-                admission = await self._admit(identity)
-        except RealtimeError as error:
-            await refuse(problem_of(error), cors)
-            return
-        except Exception:
-            log.exception("admission failed")
-            await refuse(internal_problem(), cors)
-            return
-        head = [*_STREAM_HEAD, *((name.lower(), value) for name, value in cors)]
-        await self._accept(admission, {"type": "http.response.start", "status": 200, "headers": head})
-        preface = stream.retry_block(limits.retry_ms)
-        await self._attend(*self._open(admission, STREAM, self._write, self._finish, preface))
-
-    async def _listen(self, connection: Connection, outlet: PumpedOutlet) -> None:
-        self._host.add(connection)
-        try:
-            if connection.is_open:
-                await self._entrance.subscriptions.subscribe_all(connection, self._subscriptions, self._cursor)
-            while (await self._receive())["type"] != "http.disconnect":
-                pass
-        finally:
-            self._host.discard(connection)
-
-    def _write(self, block: Written) -> Awaitable[None]:
-        return self._send({"type": "http.response.body", "body": block, "more_body": True})
-
-    def _finish(self, code: int, reason: str) -> Awaitable[None]:
-        return self._send({"type": "http.response.body", "body": b"", "more_body": False})

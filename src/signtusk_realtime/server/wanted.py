@@ -1,6 +1,6 @@
 """What a request for an event stream asks for: found well-formed, and allowed to who asks.
 
-Owns: reading head and query, for every kind of server (stream.py, asgi.py).   Not: the selection's form (selection.py), the response.
+Owns: reading head and query, for every kind of server (stream.py, asgi_peers.py).   Not: the selection's form (selection.py), the response.
 Rule: whatever is wrong is said before the stream starts.
 """
 

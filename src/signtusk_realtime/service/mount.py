@@ -6,7 +6,7 @@ Owns: putting it together.   Not: what it does (server/asgi.py), the service's l
 from __future__ import annotations
 
 from signtusk_realtime import __version__
-from signtusk_realtime.server.asgi import Doors
+from signtusk_realtime.server.asgi_peers import Doors
 from signtusk_realtime.server.entrance import Entrance
 from signtusk_realtime.server.host import HostWatch
 from signtusk_realtime.server.http import HttpApi

@@ -42,7 +42,8 @@ from signtusk_realtime.service.scaling import ScalingConfig, combined
 from signtusk_realtime.sessions.identity import Identity
 
 if TYPE_CHECKING:
-    from signtusk_realtime.server.asgi import Doors, Mount
+    from signtusk_realtime.server.asgi import Mount
+    from signtusk_realtime.server.asgi_peers import Doors
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,9 @@ import pytest
 
 from signtusk_realtime.engines.memory import MemoryEngine
 from signtusk_realtime.errors import ConfigurationError, Unavailable
-from signtusk_realtime.server.asgi import DENIAL, Doors, Mount, route_path
+from signtusk_realtime.server.asgi import Mount, route_path
+from signtusk_realtime.server.asgi_peers import Doors
+from signtusk_realtime.server.asgi_refusals import DENIAL
 from signtusk_realtime.server.outlets import Pumps
 from tests.support.clock import settle
 from tests.support.delivery import Node, started_node
