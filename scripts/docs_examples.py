@@ -19,7 +19,7 @@ from msgspec import UNSET, Raw
 from signtusk_realtime.events.event import Prepared, prepare
 from signtusk_realtime.events.kinds import KINDS, Published
 from signtusk_realtime.events.log import Epoch, Position
-from signtusk_realtime.events.subscriptions import Filters, Subscription
+from signtusk_realtime.events.subscriptions import Filters, Subscription, SubscriptionType
 from signtusk_realtime.events.validation import check
 from signtusk_realtime.protocol import cursor, messages, stream
 from signtusk_realtime.protocol.messages import Answer, ClientMessage, EventMessage, ServerMessage
@@ -98,7 +98,7 @@ def server_samples() -> dict[type, list[str]]:
         messages.ErrorMessage(
             request_id="2",
             code="invalid_message",
-            message="Invalid enum value 'document_update'",
+            message="unknown value 'document_update'; known are " + ", ".join(sorted(get_args(SubscriptionType))),
             path="$.subscription.type",
         ),
     ]

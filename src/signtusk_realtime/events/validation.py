@@ -15,9 +15,10 @@ from datetime import UTC, datetime
 from typing import Final
 
 from msgspec import UNSET, UnsetType, ValidationError
-from msgspec.json import Decoder, Encoder
+from msgspec.json import Decoder, Encoder, decode
 
 from signtusk_realtime.errors import InvalidInput
+from signtusk_realtime.events.choices import REFUSALS, explained
 from signtusk_realtime.events.ids import ID_FAULT, ID_RULE, RESERVED_ORGANIZATIONS
 from signtusk_realtime.events.kinds import (
     DocumentUpdateEvent,
@@ -84,10 +85,12 @@ def validate(published: Published, *, organization_required: bool = False) -> Pu
         value: object = getattr(published, attribute)
         if isinstance(value, Mapping | list | tuple | float):
             _check_plain(value, (name,))
+    encoded = b""
     try:
-        decoded = _decoder.decode(_encoder.encode(published))
+        encoded = _encoder.encode(published)
+        decoded = _decoder.decode(encoded)
     except ValidationError as error:
-        raise _explain(error) from None
+        raise _explain(error, encoded) from None
     except UnicodeEncodeError:
         raise _invalid("a text holds a lone surrogate, which UTF-8 cannot carry") from None
     except (TypeError, ValueError, RecursionError) as error:
@@ -96,7 +99,7 @@ def validate(published: Published, *, organization_required: bool = False) -> Pu
     return decoded
 
 
-def _explain(error: ValidationError) -> InvalidInput:
+def _explain(error: ValidationError, encoded: bytes) -> InvalidInput:
     """Turn the decoder's refusal of a published event into ours, with the path as segments."""
     text = str(error)
     found = _place(text)
@@ -107,6 +110,8 @@ def _explain(error: ValidationError) -> InvalidInput:
         path.append(named[1])
     if what == ID_FAULT:
         what = f"not an id: {ID_RULE}"
+    elif what.startswith(REFUSALS):
+        what = explained(what, Published, decode(encoded), path)
     return InvalidInput(what, code=CODE, path=tuple(path))
 
 

@@ -12,12 +12,15 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Final, TypeAlias, TypeVar
 
 import msgspec
 
 from signtusk_realtime.errors import InvalidInput
+from signtusk_realtime.events.choices import REFUSALS, explained
+from signtusk_realtime.events.ids import ID_FAULT, ID_RULE
 
 T = TypeVar("T")
 JSONValue: TypeAlias = "bool | int | float | str | list[JSONValue] | dict[str, JSONValue] | None"
@@ -65,9 +68,9 @@ def decode(data: bytes | str, decoder: msgspec.json.Decoder[T], *, depth: int, a
         # Rule 1: a wrong type is seen first and told last. The decoder stopped there, so the rest is still to be checked.
         _check_form(raw)
         _check_structure(raw, depth)
-        raise _invalid_message(str(fault), at) from None
+        raise _invalid_message(str(fault), at, raw, decoder.type) from None
     except msgspec.DecodeError as fault:
-        raise _invalid_json(str(fault)) from None
+        raise _not_json(fault, raw) from None
     except RecursionError:
         raise _too_deep(depth) from None
     _check_structure(raw, depth)
@@ -91,7 +94,7 @@ def decode_elements(data: bytes | str) -> list[bytes] | None:
     try:
         return [bytes(element) for element in _ELEMENTS.decode(raw)]
     except msgspec.DecodeError as fault:
-        raise _invalid_json(str(fault)) from None
+        raise _not_json(fault, raw) from None
     except RecursionError:
         raise InvalidInput("the JSON nests too deep", code="too_deep") from None
 
@@ -109,9 +112,9 @@ def canonical_digest(data: bytes | str) -> bytes:
             value = _whole_numbers_as_integers(value)
         canonical = _SORTED.encode(value)
     except msgspec.ValidationError as fault:
-        raise _invalid_message(str(fault), ()) from None
+        raise _invalid_message(str(fault), (), raw, object) from None
     except msgspec.DecodeError as fault:
-        raise _invalid_json(str(fault)) from None
+        raise _not_json(fault, raw) from None
     except RecursionError:
         raise InvalidInput("the JSON nests too deep", code="too_deep") from None
     return hashlib.sha256(canonical).digest()
@@ -190,7 +193,7 @@ def _check_form(raw: bytes) -> None:
     try:
         _WELL_FORMED.decode(raw)
     except msgspec.DecodeError as fault:
-        raise _invalid_json(str(fault)) from None
+        raise _not_json(fault, raw) from None
     except RecursionError:
         raise InvalidInput("the JSON nests too deep", code="too_deep") from None
 
@@ -270,6 +273,8 @@ def _whole_numbers_as_integers(value: object) -> object:
 
 # --- faults --------------------------------------------------------------------------
 
+_UNPAIRED: Final = re.compile(rb"(?<!\\)(?:\\\\)*+\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])")
+"""The first half of a surrogate pair without a second; how many backslashes stand before it tells whether it is an escape."""
 _PLAIN_STEP: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _INDEX_STEP: Final = re.compile(r"[0-9]+")
 _SUFFIX: Final = re.compile(r"(.*) - at (?:`key` in )?`\$([^`]*)`", re.DOTALL)
@@ -281,11 +286,19 @@ def _invalid_json(detail: str) -> InvalidInput:
     return InvalidInput(_shorten(detail, _MAX_DETAIL), code="invalid_json")
 
 
+def _not_json(fault: msgspec.DecodeError, raw: bytes) -> InvalidInput:
+    """Tell why a text is no JSON. The parser calls what ends too early truncated, and a surrogate too whose other half it misses."""
+    if not raw.strip(b" \t\r\n"):
+        return _invalid_json("empty where JSON is expected")
+    text = str(fault)
+    return _invalid_json("unpaired surrogate in a string" if "truncated" in text and _UNPAIRED.search(raw) else text)
+
+
 def _too_deep(depth: int) -> InvalidInput:
     return InvalidInput(f"the JSON nests deeper than {depth} levels", code="too_deep")
 
 
-def _invalid_message(text: str, at: Path) -> InvalidInput:
+def _invalid_message(text: str, at: Path, raw: bytes, expected: object) -> InvalidInput:
     """Turn msgspec's text (`Expected … - at `$.a.b[3]``) into a detail and segments.
 
     Its steps are field names of our own types and indexes; a member of a free dictionary is `[...]`, where the path then ends: it
@@ -308,6 +321,14 @@ def _invalid_message(text: str, at: Path) -> InvalidInput:
         detail = f"{what} `{field}`"
         if whole:
             path.append(field)
+    if detail == ID_FAULT:
+        detail = f"not an id: {ID_RULE}"
+    elif whole and detail.startswith(REFUSALS):
+        # A number beyond what is representable may stand elsewhere in the text.
+        with suppress(msgspec.MsgspecError):
+            # Our own list may be long; what is repeated of the input is not.
+            message = explained(detail, expected, _VALUE.decode(raw), path[len(at) :])
+            return InvalidInput(message, code="invalid_message", path=tuple(path))
     return InvalidInput(_shorten(detail, _MAX_DETAIL), code="invalid_message", path=tuple(path))
 
 

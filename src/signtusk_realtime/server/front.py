@@ -15,7 +15,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
-from urllib.parse import unquote
 
 import httptools
 from uvicorn.config import Config
@@ -27,7 +26,7 @@ from signtusk_realtime.server.deadlines import Deadlines
 from signtusk_realtime.server.entrance import NativeProtocol, ServerLimits
 from signtusk_realtime.server.origins import VARY
 from signtusk_realtime.server.problems import Problem, encode_response, problem, problem_of
-from signtusk_realtime.server.request import RequestHead, settle_host
+from signtusk_realtime.server.request import RequestHead, settle_host, target_of
 
 log = logging.getLogger(__name__)
 
@@ -244,7 +243,7 @@ class Front(HttpToolsProtocol):
             self._refuse(problem_of(error))
             return
         if self.parser.get_method() == b"GET":
-            path, query = _target(self.url)
+            path, query = target_of(self.url)
             make = self._fronts.natives.get(path)
             if make is not None:
                 self._hand_over = HandOver(make, RequestHead(b"GET", path, query, self.headers, version))
@@ -413,13 +412,3 @@ class Front(HttpToolsProtocol):
     def ending_late(self) -> None:
         """The peer does not end after its refusal."""
         self.transport.abort()
-
-
-def _target(url: bytes) -> tuple[str, bytes]:
-    """Give path and query of a request's target, also of one in absolute form (RFC 9112 §3.2)."""
-    if not url.startswith(b"/"):
-        parsed = httptools.parse_url(url)
-        return unquote((parsed.path or b"/").decode("ascii")), parsed.query or b""
-    path, _, query = url.partition(b"?")
-    text = path.decode("ascii")
-    return unquote(text) if "%" in text else text, query

@@ -1,4 +1,4 @@
-"""What a request says in its head: the name asked for, query parameters, and credentials.
+"""What a request says in its head: the target and its name, query parameters, and credentials.
 
 Owns: reading them strictly, and which name was asked for.   Not: checking credentials (auth), the parameters' meaning (selection.py, http/).
 Rule 1: a parameter of ours is given once, in UTF-8; where unknown ones are refused, only a cache-buster `_` passes.
@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Final
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
+import httptools
 from msgspec import Struct
 
 from signtusk_realtime.auth.authenticator import Credentials, Purpose
@@ -83,6 +84,16 @@ def settle_host(target: bytes, headers: list[tuple[bytes, bytes]], version: str)
     absolute = _ABSOLUTE.match(target)
     if absolute is not None:
         headers[:] = [(b"host", absolute[1]), *(pair for pair in headers if pair[0] != b"host")]
+
+
+def target_of(url: bytes) -> tuple[str, bytes]:
+    """Give path and query of a request's target, also of one in absolute form (RFC 9112 §3.2)."""
+    if not url.startswith(b"/"):
+        parsed = httptools.parse_url(url)
+        return unquote((parsed.path or b"/").decode("ascii")), parsed.query or b""
+    path, _, query = url.partition(b"?")
+    text = path.decode("ascii")
+    return unquote(text) if "%" in text else text, query
 
 
 def credentials_of(

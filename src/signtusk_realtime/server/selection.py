@@ -27,6 +27,7 @@ SELECTION_PARAMETERS: Final = frozenset(
 )
 _TYPES: Final[dict[str, SubscriptionType]] = {name: name for name in get_args(SubscriptionType)}
 _EVENT_TYPES: Final[dict[str, EventType]] = {name: name for name in get_args(EventType)}
+_MAX_QUOTED: Final = 64
 _subscriptions: Final = Decoder(tuple[Subscription, ...])
 
 
@@ -105,4 +106,5 @@ def _known(table: Mapping[str, T], name: str, parameter: str) -> T:
     try:
         return table[name]
     except KeyError:
-        raise invalid_parameter(parameter, f"known are {', '.join(table)}") from None
+        shown = repr(name[:_MAX_QUOTED])
+        raise invalid_parameter(parameter, f"unknown value {shown}; known are {', '.join(table)}") from None

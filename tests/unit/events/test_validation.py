@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Literal, cast
 
 import pytest
 
@@ -184,3 +185,12 @@ def test_validate_returns_what_would_have_been_decoded() -> None:
     assert isinstance(made, DocumentUpdateEvent)
     changes["tags"] = None
     assert made.changes == {"tags": ["a", "b"]}
+
+
+def test_an_unknown_value_is_told_with_the_known_ones() -> None:
+    """Also where the event was made in Python."""
+    event = DocumentUpdateEvent(document_id="d", user_id="u", organization_id="o", type=cast("Literal['created']", "x"))
+    with pytest.raises(InvalidInput) as caught:
+        validate(event)
+    assert caught.value.path == ("type",)
+    assert caught.value.message == "unknown value 'x'; known are completed, created, deleted, signed, updated"

@@ -143,6 +143,22 @@ def test_a_wrong_field_is_named_by_its_path(data: bytes, expected: tuple[str, st
     assert (json_path(fault.path), json_pointer(fault.path)) == expected
 
 
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (b"", "empty where JSON is expected"),
+        (b" \r\n\t", "empty where JSON is expected"),
+        (rb'{"type":"\ud800"}', "unpaired surrogate in a string"),
+        (rb'{"type":"\\\uDbff"}', "unpaired surrogate in a string"),
+        (rb'{"type":"\\ud800', "Input data was truncated"),
+        (rb'{"type":"\ud83d\ude00', "Input data was truncated"),
+    ],
+)
+def test_what_ends_too_early_is_told_from_what_is_wrong(data: bytes, told: str) -> None:
+    """The parser calls them all truncated."""
+    assert (refusal(data).code, refusal(data).message) == ("invalid_json", told)
+
+
 def test_a_path_begins_where_the_text_lies() -> None:
     """An event of a batch is decoded on its own and named by its index."""
     fault = refusal(b'{"type":"x","filters":{"documentId":7}}', at=("3",))

@@ -49,6 +49,34 @@ def test_the_originals_subscribe_is_read() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ({"type": "edit"}, "unknown value 'edit'; known are subscribe, unsubscribe, ping"),
+        ({"type": "subscribe", "subscription": {"type": "x"}}, "unknown value 'x'; known are document_updates, notif"),
+        (
+            {"type": "subscribe", "subscriptions": [DOCUMENTS, {"type": "x"}]},
+            "unknown value 'x'; known are document_up",
+        ),
+        (
+            {"type": "subscribe", "subscription": {"type": "notifications", "filters": {"eventTypes": ["x"]}}},
+            "unknown value 'x'; known are document_completed, ",
+        ),
+        ({"type": "y" * 1000}, f"unknown value '{'y' * 63}…; known are subscribe, "),
+        (
+            {"type": "subscribe", "subscription": {"type": "notifications", "filters": {"userId": " "}}},
+            "not an id: 1 to",
+        ),
+    ],
+)
+def test_what_is_unknown_is_told_with_what_is_known(message: object, told: str) -> None:
+    """Where a type lists what it takes, the refusal lists it too, and repeats little of the input."""
+    with pytest.raises(InvalidInput) as refusal:
+        read(message)
+    assert refusal.value.message.startswith(told)
+    assert len(refusal.value.message) < 500
+
+
 def test_a_ping_may_carry_any_json() -> None:
     """`timestamp` is any JSON value, or absent."""
     for value in (1, "2026", None, {"a": [1]}, True):

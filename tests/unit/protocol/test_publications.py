@@ -83,6 +83,17 @@ def test_a_fault_is_told_with_its_place(changed: dict[str, Any], path: tuple[str
     assert (error.code, error.path) == ("invalid_event", ("1", *path))
 
 
+def test_what_is_unknown_is_told_with_what_is_known() -> None:
+    """An unknown kind with the kinds, an unknown value with those of its own kind, in a batch too."""
+    for body in ({"kind": "x"}, [{"kind": "x"}]):
+        assert refusal(body).message.startswith("unknown value 'x'; known are document_update, signature_status, ")
+    other = {**sample("notification"), "type": "created"}
+    for body in (other, [sample("document_update"), other]):
+        assert refusal(body).message == "unknown value 'created'; known are error, info, success, warning"
+    # A number that cannot be represented, elsewhere, only costs the list.
+    assert "'x'" in refusal(b'{"kind":"x","n":1e400}').message
+
+
 @pytest.mark.parametrize(
     ("body", "code", "path"),
     [

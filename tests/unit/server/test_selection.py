@@ -85,3 +85,12 @@ def test_what_is_not_a_selection_is_refused(query: dict[str, str], path: tuple[s
         parse(**query)
     assert refusal.value.code == "invalid_parameter"
     assert refusal.value.path == path
+
+
+@pytest.mark.parametrize(("name", "known"), [("types", "document_updates"), ("eventTypes", "document_created")])
+def test_what_is_unknown_is_told_with_what_is_known(name: str, known: str) -> None:
+    """The faulty one of a list is named, shortened."""
+    for value in ("", "x", "y" * 1000):
+        with pytest.raises(InvalidInput) as refusal:
+            parse(**{name: value})
+        assert refusal.value.message.startswith(f"unknown value {value[:64]!r}; known are {known}, ")
