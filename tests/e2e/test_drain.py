@@ -15,10 +15,22 @@ import msgspec
 import pytest
 from websockets.asyncio.client import connect
 
+from signtusk_realtime.server import gate
 from tests.support.command import DEADLINE_S, Api, Served, document_update, read_message
 from tests.support.command import serving as served_by_command
 from tests.support.samples import sample
-from tests.support.server import CLOSE, IDENTITY, QUICK, Peer, StreamPeer, WebSocketPeer, request, serving
+from tests.support.server import (
+    CLOSE,
+    IDENTITY,
+    QUICK,
+    UPGRADE,
+    Peer,
+    StreamPeer,
+    WebSocketPeer,
+    request,
+    serving,
+    until,
+)
 from tests.support.wire import client_frame
 
 EVENTS = f"/api/realtime/events?{IDENTITY}"
@@ -106,6 +118,24 @@ async def test_what_is_asked_meanwhile_is_answered() -> None:
         await asyncio.wait_for(stopping, DEADLINE_S)
         for peer in (probe, publisher):
             await peer.end()
+
+
+@pytest.mark.both_loops
+async def test_who_waits_to_be_let_in_is_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is let in by a server that stops; those in the queue are told at once."""
+    monkeypatch.setattr(gate, "PER_TURN", 0)
+    monkeypatch.setattr(gate, "PER_S", 0)
+    async with serving(limits=DRAINING, stop=False) as it:
+        peer = await Peer.connect(it.port)
+        await peer.send(request("GET", f"/ws?{IDENTITY}", UPGRADE))
+        await until(lambda: it.server._entrance.gate.waiting == 1)
+        stopping = asyncio.create_task(it.server.stop())
+        answer = await peer.answer()
+        assert (answer.status, answer.code) == (503, "overloaded")
+        assert b"stopping" in answer.body
+        await peer.end()
+        await asyncio.wait_for(stopping, DEADLINE_S)
+        assert it.server._entrance.gate.waiting == 0
 
 
 class Publisher:
