@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "loop.h"
 #include "options.h"
@@ -100,8 +101,17 @@ void publisher_ready(int index, uint32_t events)
     n = recv(p->fd, p->answer + p->answer_length, LARGEST_ANSWER - 1 - p->answer_length, 0);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
-    if (n <= 0)
-        give_up("the server closed a publisher's connection");
+    if (n <= 0) {
+        if (p->busy)
+            give_up("the server closed a publisher's connection");
+        /* Servers end connections on which nothing is asked for a while; those of an open loop may wait that long. */
+        close(p->fd);
+        p->open = false;
+        open_count--;
+        p->fd = start_connecting(0);
+        watch(p->fd, EPOLLOUT, (uint32_t)index | FROM_PUBLISHER);
+        return;
+    }
     p->answer_length += (size_t)n;
     p->answer[p->answer_length] = 0;
     if (p->busy && whole_answer(p->answer, p->answer_length))
@@ -169,7 +179,7 @@ bool publish(int count, uint64_t due_ns)
     int index;
 
     for (index = 0; index < options.publishers && !p; index++)
-        if (!publishers[index].busy)
+        if (publishers[index].open && !publishers[index].busy)
             p = &publishers[index];
     if (!p)
         return false;
