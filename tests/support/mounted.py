@@ -7,7 +7,6 @@ Rule: what a test is given has the same names, so that one test runs over both.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import NamedTuple
@@ -24,12 +23,6 @@ from signtusk_realtime.engines.engine import Engine
 from signtusk_realtime.engines.memory import MemoryEngine
 from signtusk_realtime.events.log import EngineHealth
 from signtusk_realtime.observability.metrics import Metrics
-from signtusk_realtime.operations.connect import Connect
-from signtusk_realtime.operations.history import History
-from signtusk_realtime.operations.ids import new_id
-from signtusk_realtime.operations.publish import Publish
-from signtusk_realtime.operations.receive import Receive
-from signtusk_realtime.operations.subscribe import Subscriptions
 from signtusk_realtime.server.asgi import Mount
 from signtusk_realtime.server.asgi_peers import Doors
 from signtusk_realtime.server.entrance import Entrance, ServerLimits
@@ -37,8 +30,7 @@ from signtusk_realtime.server.host import HostWatch
 from signtusk_realtime.server.http import HttpApi
 from signtusk_realtime.server.origins import LoopbackPolicy
 from signtusk_realtime.server.outlets import Pumps
-from signtusk_realtime.sessions.session import SessionLimits
-from tests.support.server import DEADLINE_S, QUICK, now_ms, until
+from tests.support.server import DEADLINE_S, QUICK, until, verbs_over
 
 
 class Mounted(NamedTuple):
@@ -101,28 +93,17 @@ def make_doors(
     """Put the doors together over a hub and an engine that run."""
     authenticator = authenticator or DevelopmentAuthenticator()
     policy = LoopbackPolicy()
-    subscriptions = Subscriptions(engine, hub, new_id=new_id)
+    verbs = verbs_over(hub, engine, limits)
     entrance = Entrance(
         hub=hub,
-        connect=Connect(
-            hub,
-            limits=SessionLimits(subscriptions=limits.subscriptions, json_depth=limits.json_depth),
-            heartbeat_interval_ms=30_000,
-            now_ms=now_ms,
-            new_id=new_id,
-        ),
-        subscriptions=subscriptions,
-        receive=Receive(hub, subscriptions, monotonic_s=time.monotonic, now_ms=now_ms),
+        verbs=verbs,
         authenticator=authenticator,
         policy=policy,
         limits=limits,
         changed=lambda: None,
     )
     api = HttpApi(
-        publish=Publish(
-            engine, now_ms=now_ms, new_id=new_id, max_payload_bytes=limits.payload_bytes, counters=hub.counters
-        ),
-        history=History(engine),
+        verbs=verbs,
         authenticator=authenticator,
         policy=policy,
         limits=limits,

@@ -22,12 +22,8 @@ from signtusk_realtime.delivery.hub import Hub
 from signtusk_realtime.engines.engine import Engine
 from signtusk_realtime.engines.memory import MemoryEngine
 from signtusk_realtime.events.log import Commit, Committed, EngineHealth, LogName, Reused, Stale
-from signtusk_realtime.operations.connect import Connect
-from signtusk_realtime.operations.history import History
 from signtusk_realtime.operations.ids import new_id
-from signtusk_realtime.operations.publish import Publish
-from signtusk_realtime.operations.receive import Receive
-from signtusk_realtime.operations.subscribe import Subscriptions
+from signtusk_realtime.operations.verbs import Verbs, make_verbs
 from signtusk_realtime.server.entrance import ServerLimits
 from signtusk_realtime.server.origins import LoopbackPolicy
 from signtusk_realtime.server.server import RealtimeServer
@@ -95,6 +91,20 @@ async def serving(
         await engine.close()
 
 
+def verbs_over(hub: Hub, engine: Engine, limits: ServerLimits) -> Verbs:
+    """Give the verbs over a hub and an engine that run."""
+    return make_verbs(
+        engine,
+        hub,
+        session_limits=SessionLimits(subscriptions=limits.subscriptions, json_depth=limits.json_depth),
+        payload_bytes=limits.payload_bytes,
+        heartbeat_interval_ms=30_000,
+        now_ms=now_ms,
+        monotonic_s=time.monotonic,
+        new_id=new_id,
+    )
+
+
 def make_server(
     hub: Hub,
     engine: Engine,
@@ -105,22 +115,9 @@ def make_server(
     port: int = 0,
 ) -> RealtimeServer:
     """Put a server together over a hub and an engine that run."""
-    subscriptions = Subscriptions(engine, hub, new_id=new_id)
     return RealtimeServer(
         hub=hub,
-        connect=Connect(
-            hub,
-            limits=SessionLimits(subscriptions=limits.subscriptions, json_depth=limits.json_depth),
-            heartbeat_interval_ms=30_000,
-            now_ms=now_ms,
-            new_id=new_id,
-        ),
-        subscriptions=subscriptions,
-        receive=Receive(hub, subscriptions, monotonic_s=time.monotonic, now_ms=now_ms),
-        publish=Publish(
-            engine, now_ms=now_ms, new_id=new_id, max_payload_bytes=limits.payload_bytes, counters=hub.counters
-        ),
-        history=History(engine),
+        verbs=verbs_over(hub, engine, limits),
         authenticator=authenticator or DevelopmentAuthenticator(),
         policy=LoopbackPolicy(),
         version="0.0.0-test",

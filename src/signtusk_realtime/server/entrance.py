@@ -18,9 +18,7 @@ from msgspec import Struct
 from signtusk_realtime.auth.authenticator import Authenticator
 from signtusk_realtime.delivery.connection import Connection
 from signtusk_realtime.delivery.hub import Hub
-from signtusk_realtime.operations.connect import Connect
-from signtusk_realtime.operations.receive import Receive
-from signtusk_realtime.operations.subscribe import Subscriptions
+from signtusk_realtime.operations.verbs import Verbs
 from signtusk_realtime.protocol.frames import FrameLimits
 from signtusk_realtime.server.deadlines import Deadlines
 from signtusk_realtime.server.gate import Gate, overloaded
@@ -110,18 +108,16 @@ class Entrance:
         self,
         *,
         hub: Hub,
-        connect: Connect,
-        subscriptions: Subscriptions,
-        receive: Receive,
+        verbs: Verbs,
         authenticator: Authenticator,
         policy: OriginPolicy,
         limits: ServerLimits,
         changed: Callable[[], None],
     ) -> None:
         self.hub = hub
-        self.connect = connect
-        self.subscriptions = subscriptions
-        self.receive = receive
+        self.connect = verbs.connect
+        self.subscriptions = verbs.subscriptions
+        self.receive = verbs.receive
         self.authenticator = authenticator
         self.policy = policy
         self.limits = limits

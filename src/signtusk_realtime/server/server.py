@@ -24,12 +24,8 @@ from signtusk_realtime.delivery.hub import Hub
 from signtusk_realtime.errors import ConfigurationError
 from signtusk_realtime.events.log import EngineHealth
 from signtusk_realtime.observability.metrics import Metrics
-from signtusk_realtime.operations.connect import Connect
 from signtusk_realtime.operations.drain import Drain
-from signtusk_realtime.operations.history import History
-from signtusk_realtime.operations.publish import Publish
-from signtusk_realtime.operations.receive import Receive
-from signtusk_realtime.operations.subscribe import Subscriptions
+from signtusk_realtime.operations.verbs import Verbs
 from signtusk_realtime.protocol import codes
 from signtusk_realtime.server.entrance import SEND_BUFFER_BYTES, Entrance, ServerLimits
 from signtusk_realtime.server.front import Fronts
@@ -59,11 +55,7 @@ class RealtimeServer:
         self,
         *,
         hub: Hub,
-        connect: Connect,
-        subscriptions: Subscriptions,
-        receive: Receive,
-        publish: Publish,
-        history: History,
+        verbs: Verbs,
         authenticator: Authenticator,
         policy: OriginPolicy,
         version: str,
@@ -86,17 +78,14 @@ class RealtimeServer:
         """Resolved when everybody is gone."""
         self._entrance = Entrance(
             hub=hub,
-            connect=connect,
-            subscriptions=subscriptions,
-            receive=receive,
+            verbs=verbs,
             authenticator=authenticator,
             policy=policy,
             limits=self._limits,
             changed=self._changed,
         )
         api = HttpApi(
-            publish=publish,
-            history=history,
+            verbs=verbs,
             authenticator=authenticator,
             policy=policy,
             limits=self._limits,

@@ -21,17 +21,14 @@ def make_doors(rooms: Rooms) -> Doors:
     policy = LoopbackPolicy()
     entrance = Entrance(
         hub=rooms.hub,
-        connect=rooms.connect,
-        subscriptions=rooms.subscriptions,
-        receive=rooms.receive,
+        verbs=rooms.verbs,
         authenticator=rooms.authenticator,
         policy=policy,
         limits=rooms.limits,
         changed=lambda: None,
     )
     api = HttpApi(
-        publish=rooms.publish,
-        history=rooms.history,
+        verbs=rooms.verbs,
         authenticator=rooms.authenticator,
         policy=policy,
         limits=rooms.limits,

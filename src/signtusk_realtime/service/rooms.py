@@ -21,12 +21,8 @@ from signtusk_realtime.engines.engine import Engine
 from signtusk_realtime.engines.sqlite import SqliteEngine
 from signtusk_realtime.events.log import EngineHealth, Retention
 from signtusk_realtime.observability.metrics import Metrics, MetricsMapping
-from signtusk_realtime.operations.connect import Connect
-from signtusk_realtime.operations.history import History
 from signtusk_realtime.operations.ids import new_id
-from signtusk_realtime.operations.publish import Publish
-from signtusk_realtime.operations.receive import Receive
-from signtusk_realtime.operations.subscribe import Subscriptions
+from signtusk_realtime.operations.verbs import Verbs, make_verbs
 from signtusk_realtime.protocol.codes import CloseCode
 from signtusk_realtime.server.entrance import ServerLimits
 from signtusk_realtime.server.outlets import Pumps
@@ -43,11 +39,7 @@ class Rooms:
     engine: Engine
     hub: Hub
     authenticator: Authenticator
-    connect: Connect
-    subscriptions: Subscriptions
-    receive: Receive
-    publish: Publish
-    history: History
+    verbs: Verbs
     metrics: Metrics
     pumps: Pumps
     handed: HandedIn
@@ -75,7 +67,7 @@ async def begin(settings: Settings, listeners: Listeners, begun: AsyncExitStack)
     await engine.start(hub)
     rooms = telling.rooms = _furnished(settings, engine, hub, telling)
     begun.push_async_callback(rooms.pumps.close)
-    begun.push_async_callback(rooms.receive.close)
+    begun.push_async_callback(rooms.verbs.close)
     begun.push_async_callback(hub.close)
     begun.push_async_callback(rooms.handed.close)
     begun.callback(rooms.metrics.stop)
@@ -94,25 +86,23 @@ def _engine(settings: Settings) -> Engine:
 def _furnished(settings: Settings, engine: Engine, hub: Hub, telling: _Telling) -> Rooms:
     limits = server_limits(settings)
     session_limits = SessionLimits(subscriptions=limits.subscriptions, json_depth=limits.json_depth)
-    subscriptions = Subscriptions(engine, hub, new_id=new_id)
-    receive = Receive(hub, subscriptions, monotonic_s=time.monotonic, now_ms=wall_ms)
-    publish = Publish(
-        engine, now_ms=wall_ms, new_id=new_id, max_payload_bytes=limits.payload_bytes, counters=hub.counters
-    )
     pumps = Pumps(max_messages=settings.message_queue_size, max_bytes=settings.outbox_bytes)
-    connect = Connect(
+    verbs = make_verbs(
+        engine,
         hub,
-        limits=session_limits,
+        session_limits=session_limits,
+        payload_bytes=limits.payload_bytes,
         heartbeat_interval_ms=settings.heartbeat_interval,
         now_ms=wall_ms,
+        monotonic_s=time.monotonic,
         new_id=new_id,
         opened=telling.opened,
     )
     handed = HandedIn(
         hub=hub,
-        connect=connect,
-        subscriptions=subscriptions,
-        receive=receive,
+        connect=verbs.connect,
+        subscriptions=verbs.subscriptions,
+        receive=verbs.receive,
         pumps=pumps,
         limits=session_limits,
         max_connections=settings.limits.connections,
@@ -125,15 +115,11 @@ def _furnished(settings: Settings, engine: Engine, hub: Hub, telling: _Telling) 
         engine=engine,
         hub=hub,
         authenticator=DevelopmentAuthenticator(),
-        connect=connect,
-        subscriptions=subscriptions,
-        receive=receive,
-        publish=publish,
-        history=History(engine),
+        verbs=verbs,
         metrics=Metrics(hub.counters, pending=lambda: hub.pending, updated=telling.measured),
         pumps=pumps,
         handed=handed,
-        emit=Emitter(publish, handed, json_depth=limits.json_depth, payload_bytes=limits.payload_bytes),
+        emit=Emitter(verbs.publish, handed, json_depth=limits.json_depth, payload_bytes=limits.payload_bytes),
         limits=limits,
     )
 

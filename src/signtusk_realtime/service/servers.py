@@ -28,11 +28,7 @@ def make_server(
     settings, rooms = service.settings, service.rooms
     return RealtimeServer(
         hub=rooms.hub,
-        connect=rooms.connect,
-        subscriptions=rooms.subscriptions,
-        receive=rooms.receive,
-        publish=rooms.publish,
-        history=rooms.history,
+        verbs=rooms.verbs,
         authenticator=rooms.authenticator,
         policy=LoopbackPolicy(),
         version=__version__,

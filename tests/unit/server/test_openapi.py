@@ -15,14 +15,12 @@ from starlette.routing import Route
 
 from signtusk_realtime import __version__
 from signtusk_realtime.auth.development import DevelopmentAuthenticator
+from signtusk_realtime.delivery.hub import Hub
 from signtusk_realtime.engines.memory import MemoryEngine
 from signtusk_realtime.events.kinds import KINDS
 from signtusk_realtime.events.log import EngineHealth
 from signtusk_realtime.observability.counters import Counters
 from signtusk_realtime.observability.metrics import Metrics
-from signtusk_realtime.operations.history import History
-from signtusk_realtime.operations.ids import new_id
-from signtusk_realtime.operations.publish import Publish
 from signtusk_realtime.protocol import codes
 from signtusk_realtime.protocol.codes import Kind
 from signtusk_realtime.server.entrance import ServerLimits
@@ -31,6 +29,7 @@ from signtusk_realtime.server.http.openapi import document
 from signtusk_realtime.server.origins import LoopbackPolicy
 from signtusk_realtime.server.problems import MEDIA_TYPE
 from tests.support.samples import sample
+from tests.support.server import verbs_over
 
 COMMITTED = Path(__file__).parents[3] / "spec" / "openapi.json"
 PAGE = COMMITTED.parents[1] / "docs" / "reference" / "http.md"
@@ -65,8 +64,7 @@ def test_every_route_is_described() -> None:
     """What is served is described and what is described is served."""
     engine = MemoryEngine()
     api = HttpApi(
-        publish=Publish(engine, now_ms=lambda: 0, new_id=new_id),
-        history=History(engine),
+        verbs=verbs_over(Hub(engine), engine, ServerLimits()),
         authenticator=DevelopmentAuthenticator(),
         policy=LoopbackPolicy(),
         limits=ServerLimits(),

@@ -38,13 +38,13 @@ ORGANIZATION = "org123"
 async def publish(service: RealtimeService, event_id: str) -> None:
     identity = await service.rooms.authenticator.authenticate(Credentials(purpose="publish"))
     event = sample_event("document_update", id=event_id, organizationId=ORGANIZATION)
-    await service.rooms.publish(identity, [Publication(event, b"\0" * 32)])
+    await service.rooms.verbs.publish(identity, [Publication(event, b"\0" * 32)])
 
 
 async def history(service: RealtimeService) -> HistoryPage:
     credentials = Credentials(purpose="read", user_id="user123", organization_id=ORGANIZATION)
     identity = await service.rooms.authenticator.authenticate(credentials)
-    return await service.rooms.history(identity, None, after=None, limit=10)
+    return await service.rooms.verbs.history(identity, None, after=None, limit=10)
 
 
 def open_files() -> set[str]:
@@ -122,7 +122,7 @@ async def test_limits_reach_their_rooms() -> None:
         identity = await service.rooms.authenticator.authenticate(Credentials(purpose="publish"))
         event = sample_event("document_update", organizationId=ORGANIZATION, changes={"text": "x" * 1024})
         with pytest.raises(RealtimeError, match="at most 1024 are allowed") as caught:
-            await service.rooms.publish(identity, [Publication(event, b"\0" * 32)])
+            await service.rooms.verbs.publish(identity, [Publication(event, b"\0" * 32)])
         assert caught.value.code == "payload_too_large"
 
 

@@ -23,8 +23,7 @@ from signtusk_realtime.auth.authenticator import Authenticator
 from signtusk_realtime.errors import RealtimeError
 from signtusk_realtime.events.log import EngineHealth
 from signtusk_realtime.observability.metrics import Metrics
-from signtusk_realtime.operations.history import History
-from signtusk_realtime.operations.publish import Publish
+from signtusk_realtime.operations.verbs import Verbs
 from signtusk_realtime.protocol.handshake import Refusal, negotiate
 from signtusk_realtime.server.entrance import ServerLimits
 from signtusk_realtime.server.http.events import PublishEvents
@@ -64,8 +63,7 @@ class HttpApi:
     def __init__(
         self,
         *,
-        publish: Publish,
-        history: History,
+        verbs: Verbs,
         authenticator: Authenticator,
         policy: OriginPolicy,
         limits: ServerLimits,
@@ -76,7 +74,7 @@ class HttpApi:
         websocket_path: str,
     ) -> None:
         probes = Health(health, is_stopping, version)
-        events = PublishEvents(publish, authenticator, limits)
+        events = PublishEvents(verbs.publish, authenticator, limits)
         figures = ReadMetrics(metrics, authenticator, version)
         self._allowed = {EVENTS: "GET, POST", websocket_path: "GET"}
         self._app = Starlette(
@@ -85,7 +83,7 @@ class HttpApi:
                 Route(READY, probes.ready, methods=["GET"]),
                 Route(HEALTH, probes.health, methods=["GET"]),
                 Route(EVENTS, events.post, methods=["POST"]),
-                Route(HISTORY, ReadHistory(history, authenticator, limits).get, methods=["GET"]),
+                Route(HISTORY, ReadHistory(verbs.history, authenticator, limits).get, methods=["GET"]),
                 Route(METRICS, figures.report, methods=["GET"]),
                 Route(OPENMETRICS, figures.text, methods=["GET"]),
                 Route(OPENAPI, OpenApi(version, limits).get, methods=["GET"]),

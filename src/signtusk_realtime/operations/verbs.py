@@ -1,0 +1,65 @@
+"""All that the service can be asked to do, as one value.
+
+Owns: which verbs there are, and putting them together over one engine and hub.   Not: what each does (its own file), who serves them (server).
+Why: every way in gets the same verbs; a new one is a field here and a file beside it, not an argument through five constructors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from signtusk_realtime.delivery.connection import Connection
+from signtusk_realtime.delivery.hub import Hub
+from signtusk_realtime.engines.engine import Engine
+from signtusk_realtime.operations.connect import Connect
+from signtusk_realtime.operations.history import History
+from signtusk_realtime.operations.publish import Publish
+from signtusk_realtime.operations.receive import Receive
+from signtusk_realtime.operations.subscribe import Subscriptions
+from signtusk_realtime.sessions.session import SessionLimits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verbs:
+    """See the module. Made by `make_verbs`, ended by `close`."""
+
+    connect: Connect
+    subscriptions: Subscriptions
+    receive: Receive
+    publish: Publish
+    history: History
+
+    async def close(self) -> None:
+        """End what verbs have begun and not finished."""
+        await self.receive.close()
+
+
+def make_verbs(
+    engine: Engine,
+    hub: Hub,
+    *,
+    session_limits: SessionLimits,
+    payload_bytes: int,
+    heartbeat_interval_ms: int,
+    now_ms: Callable[[], int],
+    monotonic_s: Callable[[], float],
+    new_id: Callable[[str], str],
+    opened: Callable[[Connection], None] = lambda connection: None,
+) -> Verbs:
+    """Put the verbs together. `now_ms`: wall clock; `monotonic_s`: a clock that never goes back; the rest as in each verb."""
+    subscriptions = Subscriptions(engine, hub, new_id=new_id)
+    return Verbs(
+        connect=Connect(
+            hub,
+            limits=session_limits,
+            heartbeat_interval_ms=heartbeat_interval_ms,
+            now_ms=now_ms,
+            new_id=new_id,
+            opened=opened,
+        ),
+        subscriptions=subscriptions,
+        receive=Receive(hub, subscriptions, monotonic_s=monotonic_s, now_ms=now_ms),
+        publish=Publish(engine, now_ms=now_ms, new_id=new_id, max_payload_bytes=payload_bytes, counters=hub.counters),
+        history=History(engine),
+    )
