@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 from uvicorn import Config, Server
 
 from signtusk_realtime.auth.authenticator import Authenticator
-from signtusk_realtime.auth.development import DevelopmentAuthenticator
+from signtusk_realtime.cluster.control import Control
 from signtusk_realtime.delivery.hub import Hub
 from signtusk_realtime.engines.engine import Engine
 from signtusk_realtime.engines.memory import MemoryEngine
@@ -58,18 +58,21 @@ async def serving_mounted(
 ) -> AsyncIterator[Mounted]:
     """Serve until the block ends; takes what `serving` takes."""
     engine = engine or MemoryEngine()
+    control = Control(engine)
     hub = Hub(
         engine,
         heartbeat_interval_s=heartbeat_interval_s,
         pong_timeout_s=pong_timeout_s,
         connection_timeout_s=connection_timeout_s,
+        controlled=control.controlled,
     )
     await engine.start(hub)
     await hub.start()
+    await control.start(hub)
     if hub.engine_health.status == "unavailable":
         hub.health(EngineHealth("ok"))
     pumps = Pumps(max_messages=max_messages, max_bytes=limits.outbox_bytes, close_timeout_s=limits.close_timeout_s)
-    doors = make_doors(hub, engine, pumps, limits=limits, authenticator=authenticator)
+    doors = make_doors(hub, engine, pumps, limits=limits, authenticator=authenticator, control=control)
     try:
         async with uvicorn_serving(Starlette(routes=[Below("/", make_mount(doors))])) as port:
             yield Mounted(port, hub, engine)
@@ -89,22 +92,20 @@ def make_doors(
     *,
     limits: ServerLimits = QUICK,
     authenticator: Authenticator | None = None,
+    control: Control | None = None,
 ) -> Doors:
     """Put the doors together over a hub and an engine that run."""
-    authenticator = authenticator or DevelopmentAuthenticator()
     policy = LoopbackPolicy()
-    verbs = verbs_over(hub, engine, limits)
+    verbs = verbs_over(hub, engine, limits, authenticator=authenticator, control=control)
     entrance = Entrance(
         hub=hub,
         verbs=verbs,
-        authenticator=authenticator,
         policy=policy,
         limits=limits,
         changed=lambda: None,
     )
     api = HttpApi(
         verbs=verbs,
-        authenticator=authenticator,
         policy=policy,
         limits=limits,
         health=lambda: hub.engine_health,

@@ -18,11 +18,12 @@ from typing import NamedTuple, Self
 
 from signtusk_realtime.auth.authenticator import Authenticator
 from signtusk_realtime.auth.development import DevelopmentAuthenticator
+from signtusk_realtime.cluster.control import Control
 from signtusk_realtime.delivery.hub import Hub
 from signtusk_realtime.engines.engine import Engine
 from signtusk_realtime.engines.memory import MemoryEngine
 from signtusk_realtime.events.log import Commit, Committed, EngineHealth, LogName, Reused, Stale
-from signtusk_realtime.operations.ids import new_id
+from signtusk_realtime.operations.ids import new_id, new_secret
 from signtusk_realtime.operations.verbs import Verbs, make_verbs
 from signtusk_realtime.server.entrance import ServerLimits
 from signtusk_realtime.server.origins import LoopbackPolicy
@@ -73,12 +74,19 @@ async def serving(
 ) -> AsyncIterator[Serving]:
     """Serve until the block ends. `stop` False: the block stops the server itself."""
     engine = engine or MemoryEngine()
-    hub = Hub(engine, heartbeat_interval_s=heartbeat_interval_s, pong_timeout_s=pong_timeout_s)
+    control = Control(engine)
+    hub = Hub(
+        engine,
+        heartbeat_interval_s=heartbeat_interval_s,
+        pong_timeout_s=pong_timeout_s,
+        controlled=control.controlled,
+    )
     await engine.start(hub)
     await hub.start()
+    await control.start(hub)
     if hub.engine_health.status == "unavailable":
         hub.health(EngineHealth("ok"))
-    server = make_server(hub, engine, limits=limits, authenticator=authenticator)
+    server = make_server(hub, engine, limits=limits, authenticator=authenticator, control=control)
     try:
         await server.start()
         try:
@@ -91,17 +99,29 @@ async def serving(
         await engine.close()
 
 
-def verbs_over(hub: Hub, engine: Engine, limits: ServerLimits) -> Verbs:
+def verbs_over(
+    hub: Hub,
+    engine: Engine,
+    limits: ServerLimits,
+    *,
+    authenticator: Authenticator | None = None,
+    control: Control | None = None,
+) -> Verbs:
     """Give the verbs over a hub and an engine that run."""
     return make_verbs(
         engine,
         hub,
+        control or Control(engine),
+        authenticator or DevelopmentAuthenticator(),
+        node="node_test",
         session_limits=SessionLimits(subscriptions=limits.subscriptions, json_depth=limits.json_depth),
         payload_bytes=limits.payload_bytes,
         heartbeat_interval_ms=30_000,
+        ticket_lifetime_ms=30_000,
         now_ms=now_ms,
         monotonic_s=time.monotonic,
         new_id=new_id,
+        new_secret=new_secret,
     )
 
 
@@ -113,12 +133,12 @@ def make_server(
     authenticator: Authenticator | None = None,
     host: str = "127.0.0.1",
     port: int = 0,
+    control: Control | None = None,
 ) -> RealtimeServer:
     """Put a server together over a hub and an engine that run."""
     return RealtimeServer(
         hub=hub,
-        verbs=verbs_over(hub, engine, limits),
-        authenticator=authenticator or DevelopmentAuthenticator(),
+        verbs=verbs_over(hub, engine, limits, authenticator=authenticator, control=control),
         policy=LoopbackPolicy(),
         version="0.0.0-test",
         host=host,

@@ -18,13 +18,20 @@ Purpose = Literal["connect", "read", "publish", "operate"]
 
 
 class Credentials(Struct, frozen=True, kw_only=True):
-    """What came with a request. `user_id`, `organization_id`, `teams` are what its query claims; `bearer` is a token."""
+    """What came with a request. `user_id`, `organization_id`, `teams` are what its query claims; `bearer` is a token.
+
+    `ticket` is a one-time ticket (operations/tickets.py); with it count `selection`, what an event stream asks for (None: a WebSocket), and
+    `resumes`, whether it comes with a cursor.
+    """
 
     purpose: Purpose
     bearer: str | None = None
     user_id: str | None = None
     organization_id: str | None = None
     teams: tuple[str, ...] = ()
+    ticket: str | None = None
+    selection: str | None = None
+    resumes: bool = False
 
 
 class Authenticator(Protocol):

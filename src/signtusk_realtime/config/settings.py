@@ -53,6 +53,7 @@ class AuthSettings:
     mode: Literal["development", "jwt"] = _text(
         "development", "how identities are checked; development takes everybody at their word"
     )
+    ticket_lifetime: int = _number(30_000, "how long a fresh one-time ticket opens a connection", 1000, 600_000, "ms")
 
 
 @dataclass(frozen=True, kw_only=True)

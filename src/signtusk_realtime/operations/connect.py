@@ -10,13 +10,16 @@ from collections.abc import Callable
 
 from msgspec import UNSET, Struct
 
+from signtusk_realtime.cluster.control import Control
 from signtusk_realtime.delivery.connection import Connection
+from signtusk_realtime.delivery.expel import expel
 from signtusk_realtime.delivery.formats import Format
 from signtusk_realtime.delivery.hub import Hub
 from signtusk_realtime.delivery.organization import Organization
 from signtusk_realtime.delivery.outlet import Outlet
 from signtusk_realtime.errors import Forbidden
 from signtusk_realtime.events.instants import format_milliseconds
+from signtusk_realtime.protocol import codes
 from signtusk_realtime.protocol.messages import Connected, ServerFeatures
 from signtusk_realtime.sessions.identity import Identity
 from signtusk_realtime.sessions.session import Session, SessionLimits
@@ -32,7 +35,10 @@ class Admission(Struct, frozen=True):
 
 
 class Connect:
-    """See the module. `now_ms`: wall clock; `new_id(prefix)`: a fresh, time-ordered id; `opened`: called for each connection let in."""
+    """See the module. `now_ms`: wall clock; `new_id(prefix)`: a fresh, time-ordered id; `opened`: called for each connection let in.
+
+    `control`: knows what was revoked.
+    """
 
     def __init__(
         self,
@@ -43,10 +49,12 @@ class Connect:
         now_ms: Callable[[], int],
         new_id: Callable[[str], str],
         opened: Callable[[Connection], None] = lambda connection: None,
+        control: Control | None = None,
     ) -> None:
         self._hub = hub
         self._limits = limits
         self._opened = opened
+        self._control = control
         self._heartbeat_interval_ms = heartbeat_interval_ms
         self._now_ms = now_ms
         self._new_id = new_id
@@ -84,6 +92,12 @@ class Connect:
         connection_id = connection_id or self._new_id(id_prefix)
         connection = self._hub.open(connection_id, session, outlet, form, admission.organization, now_ms)
         if not connection.is_open:
+            return connection
+        if self._control is not None and self._control.is_revoked(identity):
+            # It was revoked between its check and now; a notice that came in that moment found nothing to close.
+            if preamble is not None:
+                connection.write(connection.form.join([preamble]))
+            expel(self._hub, connection, codes.CLOSE_REVOKED)
             return connection
         expires_at = UNSET if identity.expires_at is None else format_milliseconds(identity.expires_at)
         self._hub.send(

@@ -9,14 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from signtusk_realtime.auth.authenticator import Authenticator
+from signtusk_realtime.cluster.control import Control
 from signtusk_realtime.delivery.connection import Connection
 from signtusk_realtime.delivery.hub import Hub
 from signtusk_realtime.engines.engine import Engine
+from signtusk_realtime.operations.administer import Administer
+from signtusk_realtime.operations.authenticate import Authenticate
 from signtusk_realtime.operations.connect import Connect
 from signtusk_realtime.operations.history import History
 from signtusk_realtime.operations.publish import Publish
 from signtusk_realtime.operations.receive import Receive
 from signtusk_realtime.operations.subscribe import Subscriptions
+from signtusk_realtime.operations.tickets import Tickets
 from signtusk_realtime.sessions.session import SessionLimits
 
 
@@ -24,11 +29,14 @@ from signtusk_realtime.sessions.session import SessionLimits
 class Verbs:
     """See the module. Made by `make_verbs`, ended by `close`."""
 
+    authenticate: Authenticate
     connect: Connect
     subscriptions: Subscriptions
     receive: Receive
     publish: Publish
     history: History
+    tickets: Tickets
+    administer: Administer
 
     async def close(self) -> None:
         """End what verbs have begun and not finished."""
@@ -38,18 +46,28 @@ class Verbs:
 def make_verbs(
     engine: Engine,
     hub: Hub,
+    control: Control,
+    tokens: Authenticator,
     *,
+    node: str,
     session_limits: SessionLimits,
     payload_bytes: int,
     heartbeat_interval_ms: int,
+    ticket_lifetime_ms: int,
     now_ms: Callable[[], int],
     monotonic_s: Callable[[], float],
     new_id: Callable[[str], str],
+    new_secret: Callable[[], str],
     opened: Callable[[Connection], None] = lambda connection: None,
 ) -> Verbs:
-    """Put the verbs together. `now_ms`: wall clock; `monotonic_s`: a clock that never goes back; the rest as in each verb."""
+    """Put the verbs together. `now_ms`: wall clock; `monotonic_s`: a clock that never goes back; the rest as in each verb.
+
+    `tokens`: checks tokens. `control`: the hub hands it the control log. `node`: this node's name.
+    """
     subscriptions = Subscriptions(engine, hub, new_id=new_id)
+    tickets = Tickets(engine, now_ms=now_ms, new_secret=new_secret, lifetime_ms=ticket_lifetime_ms)
     return Verbs(
+        authenticate=Authenticate(tokens, tickets, control),
         connect=Connect(
             hub,
             limits=session_limits,
@@ -57,9 +75,12 @@ def make_verbs(
             now_ms=now_ms,
             new_id=new_id,
             opened=opened,
+            control=control,
         ),
         subscriptions=subscriptions,
         receive=Receive(hub, subscriptions, monotonic_s=monotonic_s, now_ms=now_ms),
         publish=Publish(engine, now_ms=now_ms, new_id=new_id, max_payload_bytes=payload_bytes, counters=hub.counters),
         history=History(engine),
+        tickets=tickets,
+        administer=Administer(engine, control, node=node, now_ms=now_ms, new_id=new_id),
     )

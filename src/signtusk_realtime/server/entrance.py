@@ -15,7 +15,6 @@ from typing import Final
 
 from msgspec import Struct
 
-from signtusk_realtime.auth.authenticator import Authenticator
 from signtusk_realtime.delivery.connection import Connection
 from signtusk_realtime.delivery.hub import Hub
 from signtusk_realtime.operations.verbs import Verbs
@@ -109,7 +108,6 @@ class Entrance:
         *,
         hub: Hub,
         verbs: Verbs,
-        authenticator: Authenticator,
         policy: OriginPolicy,
         limits: ServerLimits,
         changed: Callable[[], None],
@@ -118,7 +116,7 @@ class Entrance:
         self.connect = verbs.connect
         self.subscriptions = verbs.subscriptions
         self.receive = verbs.receive
-        self.authenticator = authenticator
+        self.authenticator = verbs.authenticate
         self.policy = policy
         self.limits = limits
         self.frame_limits = FrameLimits(max_message_bytes=limits.message_bytes)

@@ -18,7 +18,6 @@ from typing import Final
 
 from uvicorn.config import Config
 
-from signtusk_realtime.auth.authenticator import Authenticator
 from signtusk_realtime.delivery.connection import Connection
 from signtusk_realtime.delivery.hub import Hub
 from signtusk_realtime.errors import ConfigurationError
@@ -56,7 +55,6 @@ class RealtimeServer:
         *,
         hub: Hub,
         verbs: Verbs,
-        authenticator: Authenticator,
         policy: OriginPolicy,
         version: str,
         host: str = "127.0.0.1",
@@ -79,14 +77,12 @@ class RealtimeServer:
         self._entrance = Entrance(
             hub=hub,
             verbs=verbs,
-            authenticator=authenticator,
             policy=policy,
             limits=self._limits,
             changed=self._changed,
         )
         api = HttpApi(
             verbs=verbs,
-            authenticator=authenticator,
             policy=policy,
             limits=self._limits,
             health=health or (lambda: hub.engine_health),

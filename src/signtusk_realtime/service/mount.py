@@ -22,14 +22,12 @@ def make_doors(rooms: Rooms) -> Doors:
     entrance = Entrance(
         hub=rooms.hub,
         verbs=rooms.verbs,
-        authenticator=rooms.authenticator,
         policy=policy,
         limits=rooms.limits,
         changed=lambda: None,
     )
     api = HttpApi(
         verbs=rooms.verbs,
-        authenticator=rooms.authenticator,
         policy=policy,
         limits=rooms.limits,
         health=lambda: rooms.hub.engine_health,

@@ -11,8 +11,8 @@ import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
-from signtusk_realtime.auth.authenticator import Authenticator
 from signtusk_realtime.auth.development import DevelopmentAuthenticator
+from signtusk_realtime.cluster.control import Control
 from signtusk_realtime.config import Settings
 from signtusk_realtime.delivery.connection import Connection
 from signtusk_realtime.delivery.formats import STREAM
@@ -21,7 +21,7 @@ from signtusk_realtime.engines.engine import Engine
 from signtusk_realtime.engines.sqlite import SqliteEngine
 from signtusk_realtime.events.log import EngineHealth, Retention
 from signtusk_realtime.observability.metrics import Metrics, MetricsMapping
-from signtusk_realtime.operations.ids import new_id
+from signtusk_realtime.operations.ids import new_id, new_secret
 from signtusk_realtime.operations.verbs import Verbs, make_verbs
 from signtusk_realtime.protocol.codes import CloseCode
 from signtusk_realtime.server.entrance import ServerLimits
@@ -38,7 +38,6 @@ class Rooms:
 
     engine: Engine
     hub: Hub
-    authenticator: Authenticator
     verbs: Verbs
     metrics: Metrics
     pumps: Pumps
@@ -51,6 +50,7 @@ async def begin(settings: Settings, listeners: Listeners, begun: AsyncExitStack)
     """Open the log and begin delivery; `begun` ends it all. Raises: ConfigurationError, Unavailable."""
     engine = _engine(settings)
     telling = _Telling(listeners)
+    control = Control(engine)
     hub = Hub(
         engine,
         heartbeat_interval_s=settings.heartbeat_interval / 1000,
@@ -58,6 +58,7 @@ async def begin(settings: Settings, listeners: Listeners, begun: AsyncExitStack)
         connection_timeout_s=settings.connection_timeout / 1000,
         tail_bytes=settings.tail_bytes,
         closed=telling.closed,
+        controlled=control.controlled,
     )
     # Ordering: what ends a part is noted before the part begins, for it may fail half-way; ending what never began does nothing.
     begun.push_async_callback(listeners.close)
@@ -65,13 +66,14 @@ async def begin(settings: Settings, listeners: Listeners, begun: AsyncExitStack)
     # An engine tells changes only: one that started is well unless it says otherwise.
     hub.health(EngineHealth("ok"))
     await engine.start(hub)
-    rooms = telling.rooms = _furnished(settings, engine, hub, telling)
+    rooms = telling.rooms = _furnished(settings, engine, hub, control, telling)
     begun.push_async_callback(rooms.pumps.close)
     begun.push_async_callback(rooms.verbs.close)
     begun.push_async_callback(hub.close)
     begun.push_async_callback(rooms.handed.close)
     begun.callback(rooms.metrics.stop)
     await hub.start()
+    await control.start(hub)
     rooms.metrics.start()
     return rooms
 
@@ -83,19 +85,24 @@ def _engine(settings: Settings) -> Engine:
     return SqliteEngine(settings.database, durability=settings.durability, retention=retention)
 
 
-def _furnished(settings: Settings, engine: Engine, hub: Hub, telling: _Telling) -> Rooms:
+def _furnished(settings: Settings, engine: Engine, hub: Hub, control: Control, telling: _Telling) -> Rooms:
     limits = server_limits(settings)
     session_limits = SessionLimits(subscriptions=limits.subscriptions, json_depth=limits.json_depth)
     pumps = Pumps(max_messages=settings.message_queue_size, max_bytes=settings.outbox_bytes)
     verbs = make_verbs(
         engine,
         hub,
+        control,
+        DevelopmentAuthenticator(),
+        node=new_id("node"),
         session_limits=session_limits,
         payload_bytes=limits.payload_bytes,
         heartbeat_interval_ms=settings.heartbeat_interval,
+        ticket_lifetime_ms=settings.auth.ticket_lifetime,
         now_ms=wall_ms,
         monotonic_s=time.monotonic,
         new_id=new_id,
+        new_secret=new_secret,
         opened=telling.opened,
     )
     handed = HandedIn(
@@ -114,7 +121,6 @@ def _furnished(settings: Settings, engine: Engine, hub: Hub, telling: _Telling) 
     return Rooms(
         engine=engine,
         hub=hub,
-        authenticator=DevelopmentAuthenticator(),
         verbs=verbs,
         metrics=Metrics(hub.counters, pending=lambda: hub.pending, updated=telling.measured),
         pumps=pumps,

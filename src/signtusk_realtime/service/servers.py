@@ -29,7 +29,6 @@ def make_server(
     return RealtimeServer(
         hub=rooms.hub,
         verbs=rooms.verbs,
-        authenticator=rooms.authenticator,
         policy=LoopbackPolicy(),
         version=__version__,
         host=settings.host,

@@ -31,7 +31,8 @@ class Identity(Struct, frozen=True, kw_only=True):
     """An authenticated user of one organization, or a service (`organization_id` is ANY_ORGANIZATION).
 
     `grants` is None for a member, who sees all of the organization but other users' notifications and other teams' updates.
-    `expires_at` is in milliseconds since 1970, None for identities that do not expire (development).
+    `expires_at` is in milliseconds since 1970, None for identities that do not expire (development). `issued_at` is in seconds since 1970,
+    None where the token does not say; `token_id` is the token's own name. Both are what a revocation looks at.
     """
 
     user_id: str
@@ -41,6 +42,7 @@ class Identity(Struct, frozen=True, kw_only=True):
     grants: tuple[Grant, ...] | None = None
     expires_at: int | None = None
     token_id: str | None = None
+    issued_at: int | None = None
 
     @property
     def is_service(self) -> bool:

@@ -25,6 +25,7 @@ PROMISED = {
     "connection_timeout": 300_000,
     "tail_bytes": 64 << 20,
     "auth.mode": "development",
+    "auth.ticket_lifetime": 30_000,
     "limits.connections": 10_000,
     "limits.subscriptions": 100,
     "limits.message_bytes": 65_536,

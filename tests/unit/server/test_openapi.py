@@ -14,7 +14,6 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from starlette.routing import Route
 
 from signtusk_realtime import __version__
-from signtusk_realtime.auth.development import DevelopmentAuthenticator
 from signtusk_realtime.delivery.hub import Hub
 from signtusk_realtime.engines.memory import MemoryEngine
 from signtusk_realtime.events.kinds import KINDS
@@ -65,7 +64,6 @@ def test_every_route_is_described() -> None:
     engine = MemoryEngine()
     api = HttpApi(
         verbs=verbs_over(Hub(engine), engine, ServerLimits()),
-        authenticator=DevelopmentAuthenticator(),
         policy=LoopbackPolicy(),
         limits=ServerLimits(),
         health=lambda: EngineHealth("ok"),

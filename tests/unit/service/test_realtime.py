@@ -36,14 +36,14 @@ ORGANIZATION = "org123"
 
 
 async def publish(service: RealtimeService, event_id: str) -> None:
-    identity = await service.rooms.authenticator.authenticate(Credentials(purpose="publish"))
+    identity = await service.rooms.verbs.authenticate.authenticate(Credentials(purpose="publish"))
     event = sample_event("document_update", id=event_id, organizationId=ORGANIZATION)
     await service.rooms.verbs.publish(identity, [Publication(event, b"\0" * 32)])
 
 
 async def history(service: RealtimeService) -> HistoryPage:
     credentials = Credentials(purpose="read", user_id="user123", organization_id=ORGANIZATION)
-    identity = await service.rooms.authenticator.authenticate(credentials)
+    identity = await service.rooms.verbs.authenticate.authenticate(credentials)
     return await service.rooms.verbs.history(identity, None, after=None, limit=10)
 
 
@@ -119,7 +119,7 @@ async def test_a_failed_start_leaves_nothing(tmp_path: Path) -> None:
 async def test_limits_reach_their_rooms() -> None:
     """A setting has an effect: the size of an event is bounded by the service's own limit."""
     async with RealtimeService(settings=Settings(limits=LimitSettings(payload_bytes=1024))) as service:
-        identity = await service.rooms.authenticator.authenticate(Credentials(purpose="publish"))
+        identity = await service.rooms.verbs.authenticate.authenticate(Credentials(purpose="publish"))
         event = sample_event("document_update", organizationId=ORGANIZATION, changes={"text": "x" * 1024})
         with pytest.raises(RealtimeError, match="at most 1024 are allowed") as caught:
             await service.rooms.verbs.publish(identity, [Publication(event, b"\0" * 32)])

@@ -19,7 +19,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from signtusk_realtime.auth.authenticator import Authenticator
 from signtusk_realtime.errors import RealtimeError
 from signtusk_realtime.events.log import EngineHealth
 from signtusk_realtime.observability.metrics import Metrics
@@ -64,7 +63,6 @@ class HttpApi:
         self,
         *,
         verbs: Verbs,
-        authenticator: Authenticator,
         policy: OriginPolicy,
         limits: ServerLimits,
         health: Callable[[], EngineHealth],
@@ -74,6 +72,7 @@ class HttpApi:
         websocket_path: str,
     ) -> None:
         probes = Health(health, is_stopping, version)
+        authenticator = verbs.authenticate
         events = PublishEvents(verbs.publish, authenticator, limits)
         figures = ReadMetrics(metrics, authenticator, version)
         self._allowed = {EVENTS: "GET, POST", websocket_path: "GET"}

@@ -1,0 +1,148 @@
+"""End somebody's access, see who is connected, and send connections away.
+
+Owns: who may, and the commit that makes it so.   Not: acting on it (cluster/control.py), on every node alike.
+Rule 1: the scope `realtime:admin`, in one's own organization; only a service names one.
+Rule 2: an answer means durable, and done on this node; other nodes that have not said so yet are counted as pending.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from msgspec import UNSET, Struct, UnsetType
+
+from signtusk_realtime.cluster import notices
+from signtusk_realtime.cluster.control import REVOCATION_KEPT_MS, REVOCATIONS, Control
+from signtusk_realtime.cluster.notices import Disconnected, Notice, Revoked
+from signtusk_realtime.engines.engine import Engine
+from signtusk_realtime.errors import Forbidden, InvalidInput, Unavailable
+from signtusk_realtime.events.ids import Id, check_organization_id
+from signtusk_realtime.events.instants import format_milliseconds
+from signtusk_realtime.events.log import CONTROL_LOG, Commit, Committed, Draft, Record
+from signtusk_realtime.sessions.identity import ADMINISTER, Identity
+
+
+class Revocation(Struct, rename="camel", frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What is revoked: exactly one of a user (all tokens issued up to this second), a token by its `jti`, a connection."""
+
+    user_id: Id | UnsetType = UNSET
+    token_id: Id | UnsetType = UNSET
+    connection_id: Id | UnsetType = UNSET
+    organization_id: Id | UnsetType = UNSET
+
+
+class RevocationAnswer(Struct, rename="camel", frozen=True):
+    """How many connections were closed, and how many nodes have not answered within a second."""
+
+    closed: int
+    pending_nodes: int
+
+
+class OpenConnection(Struct, rename="camel", frozen=True):
+    """One connection, as it is listed."""
+
+    connection_id: str
+    user_id: str
+    transport: str
+    connected_at: str
+    node: str
+
+
+class OpenConnections(Struct, frozen=True):
+    """The connections of an organization, or of one of its users."""
+
+    connections: tuple[OpenConnection, ...]
+
+
+class Closed(Struct, frozen=True):
+    """How many connections were closed."""
+
+    closed: int
+
+
+class Administer:
+    """See the module. `node`: this node's name; `now_ms`: wall clock; `new_id(prefix)`: a fresh, time-ordered id."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        control: Control,
+        *,
+        node: str,
+        now_ms: Callable[[], int],
+        new_id: Callable[[str], str],
+    ) -> None:
+        self._engine = engine
+        self._control = control
+        self._node = node
+        self._now_ms = now_ms
+        self._new_id = new_id
+
+    async def revoke(self, identity: Identity, revocation: Revocation) -> RevocationAnswer:
+        """Revoke. What is unknown, or another organization's, closes nothing. Raises: Forbidden, InvalidInput, Unavailable."""
+        organization_id = _organization(identity, revocation.organization_id)
+        if sum(v is not UNSET for v in (revocation.user_id, revocation.token_id, revocation.connection_id)) != 1:
+            raise InvalidInput("exactly one of userId, tokenId and connectionId is required", path=())
+        now_ms = self._now_ms()
+        notice = Revoked(
+            organization_id=organization_id,
+            user_id=revocation.user_id,
+            token_id=revocation.token_id,
+            connection_id=revocation.connection_id,
+            issued_up_to=0 if revocation.user_id is UNSET else now_ms // 1000,
+        )
+        # A connection is gone once it is closed: its id never comes back.
+        kept_until = None if notice.connection_id is not UNSET else now_ms + REVOCATION_KEPT_MS
+        return RevocationAnswer(await self._tell(notice, kept_until), 0)
+
+    async def disconnect(self, identity: Identity, user_id: str, organization_id: str | UnsetType = UNSET) -> Closed:
+        """Close a user's connections, on every node; the user may come back. Raises: Forbidden, InvalidInput, Unavailable."""
+        own = _organization(identity, organization_id)
+        return Closed(await self._tell(Disconnected(organization_id=own, user_id=user_id), None))
+
+    async def connections(
+        self, identity: Identity, user_id: str | None = None, organization_id: str | UnsetType = UNSET
+    ) -> OpenConnections:
+        """List who is connected. Raises: Forbidden, InvalidInput."""
+        own = _organization(identity, organization_id)
+        return OpenConnections(
+            tuple(
+                OpenConnection(
+                    connection_id=connection.connection_id,
+                    user_id=connection.session.identity.user_id,
+                    transport=connection.transport,
+                    connected_at=format_milliseconds(connection.connected_at),
+                    node=self._node,
+                )
+                for connection in self._control.connections(own, user_id)
+            )
+        )
+
+    async def _tell(self, notice: Notice, kept_until: int | None) -> int:
+        """Commit a notice, with a record if it is to be remembered; give how many connections it closed here."""
+        event_id = self._new_id("ctl")
+        body = notices.encode(notice)
+        records = () if kept_until is None else (Record(REVOCATIONS, event_id, body, 1, kept_until),)
+        self._control.expect(event_id)
+        try:
+            outcome = await self._engine.commit(
+                CONTROL_LOG, Commit(events=(Draft(event_id, bytes(32), (), body),), put=records)
+            )
+        finally:
+            closed = self._control.counted(event_id)
+        if not isinstance(outcome, Committed):
+            raise Unavailable("the control log changed its epoch; repeat the call")
+        return closed
+
+
+def _organization(identity: Identity, named: str | UnsetType) -> str:
+    """Give whose things are meant. Raises: Forbidden, InvalidInput."""
+    if ADMINISTER not in identity.scopes:
+        raise Forbidden(f"this needs the scope {ADMINISTER}")
+    if identity.is_service:
+        if named is UNSET:
+            raise InvalidInput("a service names the organization", path=("organizationId",))
+        return check_organization_id(named)
+    if named is not UNSET and named != identity.organization_id:
+        raise Forbidden("the credentials are of another organization", path=("organizationId",))
+    return identity.organization_id

@@ -1,0 +1,44 @@
+"""Say who somebody is who comes with a token or a ticket, unless that was revoked.
+
+Owns: the order of the questions; fulfils the authenticator port itself, so that whoever has one has all of it.   Not: checking tokens (auth),
+what is revoked (cluster/control.py).
+"""
+
+from __future__ import annotations
+
+from signtusk_realtime.auth.authenticator import Authenticator, Credentials
+from signtusk_realtime.cluster.control import Control
+from signtusk_realtime.errors import Forbidden, Unauthenticated
+from signtusk_realtime.operations.tickets import Tickets
+from signtusk_realtime.sessions.identity import Identity
+
+
+class Authenticate:
+    """See the module. An authenticator over another one."""
+
+    def __init__(self, tokens: Authenticator, tickets: Tickets, control: Control) -> None:
+        self._tokens = tokens
+        self._tickets = tickets
+        self._control = control
+
+    async def authenticate(self, credentials: Credentials) -> Identity:
+        """See the port. Raises: Unauthenticated, Forbidden, Unavailable."""
+        if credentials.ticket is None:
+            identity = await self._tokens.authenticate(credentials)
+        else:
+            identity = await self._take(credentials, credentials.ticket)
+        if self._control.is_revoked(identity):
+            raise Unauthenticated("the token was revoked")
+        return identity
+
+    async def _take(self, credentials: Credentials, ticket: str) -> Identity:
+        if credentials.bearer is not None:
+            raise Unauthenticated("a token and a ticket were given; one of them is enough")
+        identity = await self._tickets.take(ticket, selection=credentials.selection, resumes=credentials.resumes)
+        for claimed, actual in (
+            (credentials.user_id, identity.user_id),
+            (credentials.organization_id, identity.organization_id),
+        ):
+            if claimed is not None and claimed != actual:
+                raise Forbidden("the ticket is of another user or organization than the query names")
+        return identity
