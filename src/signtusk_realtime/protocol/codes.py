@@ -197,6 +197,7 @@ CODES: Final[tuple[Code, ...]] = (
     _problem(
         400, "invalid_parameter", "A query parameter is unknown or has a wrong value; the pointer says which.", _FIX
     ),
+    _problem(400, "invalid_message", "A field is unknown, missing or has a wrong value; the pointer says which.", _FIX),
     _problem(400, "invalid_handshake", "The WebSocket handshake is malformed.", _FIX),
     _problem(400, "invalid_request", "The request is not HTTP as it should be.", _FIX),
     _problem(401, "unauthenticated", "No credentials, or none that are accepted.", "Get credentials and repeat."),

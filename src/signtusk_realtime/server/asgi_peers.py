@@ -31,7 +31,7 @@ from signtusk_realtime.server.origins import VARY
 from signtusk_realtime.server.outlets import Message as Written
 from signtusk_realtime.server.outlets import PumpedOutlet, Pumps
 from signtusk_realtime.server.problems import HeaderPairs, internal_problem, problem_of
-from signtusk_realtime.server.request import IDENTITY_PARAMETERS, credentials_of, parse_query
+from signtusk_realtime.server.request import CONNECT_PARAMETERS, credentials_of, parse_query
 from signtusk_realtime.server.wanted import entitled, read_wanted
 from signtusk_realtime.sessions.identity import Identity
 
@@ -139,7 +139,7 @@ class AsgiWebSocket(Peer):
             cors = self._entrance.policy.allow(headers)
             self._entrance.check_room()
             offer = self._offer()
-            query = parse_query(self._scope["query_string"], IDENTITY_PARAMETERS, refuse_unknown=False)
+            query = parse_query(self._scope["query_string"], CONNECT_PARAMETERS, refuse_unknown=False)
         except RealtimeError as error:
             await refuse(problem_of(error), cors)
             return
@@ -226,7 +226,7 @@ class AsgiEventStream(Peer):
             query = self._scope["query_string"]
             wanted = read_wanted(headers, query, depth=limits.json_depth, max_subscriptions=limits.subscriptions)
             async with entrance.gate:
-                identity = await entrance.authenticator.authenticate(credentials_of("connect", headers, wanted.query))
+                identity = await entrance.authenticator.authenticate(wanted.credentials(headers))
                 self._subscriptions, self._cursor = entitled(wanted.asked, identity), wanted.cursor
                 admission = await self._admit(identity)
         except RealtimeError as error:

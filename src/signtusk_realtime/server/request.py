@@ -20,6 +20,8 @@ from signtusk_realtime.errors import InvalidInput, Unauthenticated
 from signtusk_realtime.protocol.handshake import Headers
 
 IDENTITY_PARAMETERS: Final = frozenset({"userId", "organizationId", "teams"})
+CONNECT_PARAMETERS: Final = IDENTITY_PARAMETERS | {"ticket"}
+"""What may stand in the query of a request that opens a connection, to say who asks."""
 CACHE_BUSTER: Final = "_"
 MAX_PARAMETERS: Final = 100
 _ABSOLUTE: Final = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://([^/?#]*)")
@@ -97,9 +99,17 @@ def target_of(url: bytes) -> tuple[str, bytes]:
 
 
 def credentials_of(
-    purpose: Purpose, headers: Headers, query: Mapping[str, str], *, offered: str | None = None
+    purpose: Purpose,
+    headers: Headers,
+    query: Mapping[str, str],
+    *,
+    offered: str | None = None,
+    selection: str | None = None,
+    resumes: bool = False,
 ) -> Credentials:
     """Gather what a request says of its sender. `offered`: a token that came as a WebSocket subprotocol.
+
+    `selection`, `resumes`: of an event stream, as in Credentials.
 
     Raises: InvalidInput (invalid_request), Unauthenticated for a scheme other than Bearer, or two tokens that differ.
     """
@@ -122,4 +132,7 @@ def credentials_of(
         user_id=query.get("userId"),
         organization_id=query.get("organizationId"),
         teams=tuple(team for team in query.get("teams", "").split(",") if team),
+        ticket=query.get("ticket"),
+        selection=selection,
+        resumes=resumes,
     )

@@ -28,7 +28,7 @@ from signtusk_realtime.server.problems import (
     internal_problem,
     problem_of,
 )
-from signtusk_realtime.server.request import RequestHead, credentials_of
+from signtusk_realtime.server.request import RequestHead
 from signtusk_realtime.server.wanted import Wanted, entitled, read_wanted
 
 log = logging.getLogger(__name__)
@@ -81,8 +81,7 @@ class EventStream(NativeProtocol):
             async with entrance.gate:
                 if self._state != _ADMITTING:
                     return
-                credentials = credentials_of("connect", head.headers, wanted.query)
-                identity = await entrance.authenticator.authenticate(credentials)
+                identity = await entrance.authenticator.authenticate(wanted.credentials(head.headers))
                 subscriptions = entitled(wanted.asked, identity)
                 connection = self._open(await entrance.connect.admit(identity), cors)
                 if connection is not None:

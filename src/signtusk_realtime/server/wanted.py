@@ -11,11 +11,13 @@ from typing import Final
 
 from msgspec import Struct
 
+from signtusk_realtime.auth.authenticator import Credentials
 from signtusk_realtime.errors import Forbidden, InvalidInput
 from signtusk_realtime.events.subscriptions import Subscription
 from signtusk_realtime.protocol.handshake import Headers
 from signtusk_realtime.server.request import (
-    IDENTITY_PARAMETERS,
+    CONNECT_PARAMETERS,
+    credentials_of,
     header_values,
     invalid_parameter,
     parse_query,
@@ -25,7 +27,7 @@ from signtusk_realtime.server.selection import SELECTION_PARAMETERS, Asked, pars
 from signtusk_realtime.sessions.entitlement import compile_selection
 from signtusk_realtime.sessions.identity import Identity
 
-PARAMETERS: Final = SELECTION_PARAMETERS | IDENTITY_PARAMETERS | {"lastEventId"}
+PARAMETERS: Final = SELECTION_PARAMETERS | CONNECT_PARAMETERS | {"lastEventId"}
 MAX_CURSOR_LENGTH: Final = 1024
 _ACCEPTABLE: Final = frozenset({b"text/event-stream", b"text/*", b"*/*"})
 _ZERO: Final = re.compile(rb"0(?:\.0*)?")
@@ -37,6 +39,13 @@ class Wanted(Struct, frozen=True):
     query: dict[str, str]
     asked: Asked
     cursor: str | None
+
+    def credentials(self, headers: Headers) -> Credentials:
+        """Gather who asks. Raises: as `credentials_of`."""
+        selection = sorted((name, value) for name, value in self.query.items() if name in SELECTION_PARAMETERS)
+        return credentials_of(
+            "connect", headers, self.query, selection=repr(selection), resumes=self.cursor is not None
+        )
 
 
 def read_wanted(headers: Headers, query: bytes, *, depth: int, max_subscriptions: int) -> Wanted:

@@ -33,7 +33,7 @@ from signtusk_realtime.server.problems import (
     problem_of,
     problem_of_refusal,
 )
-from signtusk_realtime.server.request import IDENTITY_PARAMETERS, RequestHead, credentials_of, parse_query
+from signtusk_realtime.server.request import CONNECT_PARAMETERS, RequestHead, credentials_of, parse_query
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class WebSocket(NativeProtocol):
             if isinstance(upgrade, Refusal):
                 self._refuse(problem_of_refusal(upgrade), cors)
                 return
-            query = parse_query(head.query, IDENTITY_PARAMETERS, refuse_unknown=False)
+            query = parse_query(head.query, CONNECT_PARAMETERS, refuse_unknown=False)
         except RealtimeError as error:
             self._refuse(problem_of(error), cors)
             return

@@ -119,5 +119,5 @@ def test_publications_are_described(kind: str) -> None:
 
 def test_the_page_names_every_call() -> None:
     """docs/reference/http.md has each call and no other."""
-    rows = re.findall(r"^\| `((?:GET|POST) [^`]+)` \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    rows = re.findall(r"^\| `((?:GET|POST|DELETE) [^`]+)` \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     assert sorted(rows) == sorted(name for name, _ in operations())

@@ -25,6 +25,7 @@ from signtusk_realtime.observability.metrics import Metrics
 from signtusk_realtime.operations.verbs import Verbs
 from signtusk_realtime.protocol.handshake import Refusal, negotiate
 from signtusk_realtime.server.entrance import ServerLimits
+from signtusk_realtime.server.http.access import Access
 from signtusk_realtime.server.http.events import PublishEvents
 from signtusk_realtime.server.http.health import Health
 from signtusk_realtime.server.http.history import ReadHistory
@@ -46,6 +47,9 @@ log = logging.getLogger(__name__)
 
 EVENTS: Final = "/api/realtime/events"
 HISTORY: Final = "/api/realtime/history"
+TICKETS: Final = "/api/realtime/tickets"
+REVOCATIONS: Final = "/api/realtime/revocations"
+CONNECTIONS: Final = "/api/realtime/connections"
 HEALTH: Final = "/api/realtime/health"
 METRICS: Final = "/api/realtime/metrics"
 OPENMETRICS: Final = "/metrics"
@@ -75,7 +79,8 @@ class HttpApi:
         authenticator = verbs.authenticate
         events = PublishEvents(verbs.publish, authenticator, limits)
         figures = ReadMetrics(metrics, authenticator, version)
-        self._allowed = {EVENTS: "GET, POST", websocket_path: "GET"}
+        access = Access(verbs, limits)
+        self._allowed = {EVENTS: "GET, POST", CONNECTIONS: "GET, DELETE", websocket_path: "GET"}
         self._app = Starlette(
             routes=[
                 Route(LIVE, probes.live, methods=["GET"]),
@@ -83,6 +88,10 @@ class HttpApi:
                 Route(HEALTH, probes.health, methods=["GET"]),
                 Route(EVENTS, events.post, methods=["POST"]),
                 Route(HISTORY, ReadHistory(verbs.history, authenticator, limits).get, methods=["GET"]),
+                Route(TICKETS, access.ticket, methods=["POST"]),
+                Route(REVOCATIONS, access.revoke, methods=["POST"]),
+                Route(CONNECTIONS, access.list_connections, methods=["GET"]),
+                Route(CONNECTIONS, access.close_connections, methods=["DELETE"]),
                 Route(METRICS, figures.report, methods=["GET"]),
                 Route(OPENMETRICS, figures.text, methods=["GET"]),
                 Route(OPENAPI, OpenApi(version, limits).get, methods=["GET"]),

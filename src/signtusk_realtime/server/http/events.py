@@ -6,23 +6,20 @@ Order: credentials, form of the head, the body; so that nobody sends 8 MiB to be
 
 from __future__ import annotations
 
-from typing import Final
-
 from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
 from signtusk_realtime.auth.authenticator import Authenticator
-from signtusk_realtime.errors import InvalidInput, RealtimeError
+from signtusk_realtime.errors import RealtimeError
 from signtusk_realtime.operations.publish import Publish, PublishResult, check_key
 from signtusk_realtime.protocol import json
 from signtusk_realtime.protocol.handshake import Headers
 from signtusk_realtime.protocol.publications import Publication, decode_publications
 from signtusk_realtime.server.entrance import ServerLimits
+from signtusk_realtime.server.http.bodies import JSON, check_media_type
 from signtusk_realtime.server.request import IDENTITY_PARAMETERS, credentials_of, parse_query, single_header
 from signtusk_realtime.sessions.identity import Identity
-
-JSON: Final = "application/json"
 
 
 class Published(Struct, frozen=True):
@@ -55,7 +52,7 @@ class PublishEvents:
         headers: Headers = request.scope["headers"]
         query = parse_query(request.scope["query_string"], IDENTITY_PARAMETERS)
         identity = await self._authenticator.authenticate(credentials_of("publish", headers, query))
-        _check_media_type(headers)
+        check_media_type(headers)
         key = _idempotency_key(headers)
         limits = self._limits
         publications, is_batch = decode_publications(
@@ -65,20 +62,6 @@ class PublishEvents:
             max_payload_bytes=limits.payload_bytes,
         )
         return identity, publications, is_batch, key
-
-
-def _check_media_type(headers: Headers) -> None:
-    content_type = single_header(headers, b"content-type") or b""
-    media_type, *parameters = content_type.lower().split(b";")
-    media_type = media_type.strip(b" \t")
-    charsets = [value for name, _, value in (p.partition(b"=") for p in parameters) if name.strip(b" \t") == b"charset"]
-    is_json = media_type == b"application/json" or (
-        media_type.startswith(b"application/") and media_type.endswith(b"+json")
-    )
-    if not is_json or any(c.strip(b' \t"') not in (b"utf-8", b"utf8") for c in charsets):
-        raise InvalidInput("Content-Type must be application/json, in UTF-8", code="unsupported_media_type")
-    if (single_header(headers, b"content-encoding") or b"identity").lower() != b"identity":
-        raise InvalidInput("a compressed body is not accepted", code="unsupported_media_type")
 
 
 def _idempotency_key(headers: Headers) -> str | None:

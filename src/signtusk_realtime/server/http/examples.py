@@ -96,3 +96,18 @@ MORE_OF_PROBLEMS: Final[Mapping[str, dict[str, Any]]] = {
     "cursor_expired": {"reason": "expired", "cursor": _CURSOR},
 }
 """Members that only some problems have."""
+
+TICKET: Final = {"ticket": "tkt_Jv3hV9mY1rXq7wKp0dBt2A", "expiresAt": "2026-11-22T18:49:52.123Z"}
+REVOCATION: Final = {"userId": "user123"}
+REVOKED: Final = {"closed": 2, "pendingNodes": 0}
+CONNECTIONS: Final = {
+    "connections": [
+        {
+            "connectionId": "conn_1",
+            "userId": "user123",
+            "transport": "websocket",
+            "connectedAt": "2026-11-22T18:49:21.000Z",
+            "node": "node_1",
+        }
+    ]
+}

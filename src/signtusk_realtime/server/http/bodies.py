@@ -1,0 +1,51 @@
+"""Bodies of requests and answers in JSON.
+
+Owns: their media type, reading one into a wire type.   Not: the types (operations), bounds of bytes (front.py).
+"""
+
+from __future__ import annotations
+
+from typing import Final, TypeVar
+
+from msgspec.json import Decoder
+from starlette.requests import Request
+from starlette.responses import Response
+
+from signtusk_realtime.errors import InvalidInput
+from signtusk_realtime.protocol import json
+from signtusk_realtime.protocol.handshake import Headers
+from signtusk_realtime.server.request import single_header
+
+T = TypeVar("T")
+
+JSON: Final = "application/json"
+
+
+async def read_body(request: Request, decoder: Decoder[T], *, depth: int) -> T:
+    """Read a request's body. Raises: InvalidInput (unsupported_media_type, invalid_json, invalid_message with the place)."""
+    check_media_type(request.scope["headers"])
+    try:
+        return json.decode(await request.body(), decoder, depth=depth)
+    except InvalidInput as error:
+        code = "invalid_json" if error.code == "too_deep" else error.code
+        raise InvalidInput(error.message, code=code, path=error.path) from None
+
+
+def answer(value: object, status: int = 200) -> Response:
+    """Make an answer of a wire type."""
+    return Response(json.encode(value), status_code=status, media_type=JSON)
+
+
+def check_media_type(headers: Headers) -> None:
+    """Check that a body is JSON in UTF-8, uncompressed. Raises: InvalidInput (unsupported_media_type)."""
+    content_type = single_header(headers, b"content-type") or b""
+    media_type, *parameters = content_type.lower().split(b";")
+    media_type = media_type.strip(b" \t")
+    charsets = [value for name, _, value in (p.partition(b"=") for p in parameters) if name.strip(b" \t") == b"charset"]
+    is_json = media_type == b"application/json" or (
+        media_type.startswith(b"application/") and media_type.endswith(b"+json")
+    )
+    if not is_json or any(c.strip(b' \t"') not in (b"utf-8", b"utf8") for c in charsets):
+        raise InvalidInput("Content-Type must be application/json, in UTF-8", code="unsupported_media_type")
+    if (single_header(headers, b"content-encoding") or b"identity").lower() != b"identity":
+        raise InvalidInput("a compressed body is not accepted", code="unsupported_media_type")

@@ -1,0 +1,84 @@
+"""Calls about access: tickets, revocations, connections.
+
+Owns: their descriptions.   Not: what they do (operations/tickets.py, operations/administer.py).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from signtusk_realtime.events.ids import Id
+from signtusk_realtime.operations.administer import Closed, OpenConnections, Revocation, RevocationAnswer
+from signtusk_realtime.operations.tickets import TicketAnswer
+from signtusk_realtime.server.entrance import ServerLimits
+from signtusk_realtime.server.http import examples
+from signtusk_realtime.server.http.openapi.parts import (
+    WITH_IDENTITY,
+    Object,
+    SchemaOf,
+    identity,
+    json_answer,
+    operation,
+    query,
+    ref,
+)
+
+TYPES: Final = (TicketAnswer, Revocation, RevocationAnswer, OpenConnections, Closed)
+_ADMINISTER: Final = "Needs the scope `realtime:admin`; a service names the organization."
+
+
+def paths(schemas: SchemaOf, _: ServerLimits) -> Object:
+    """Describe the calls."""
+    user = query("user", schemas(Id), "Only this user's.")
+    revoke = operation(
+        "revoke",
+        "End somebody's access",
+        "Exactly one of a user (all tokens issued up to this second), a token by its `jti`, a connection. What is open is closed with 4504, "
+        "and whoever comes back with it is refused, also after a restart. What is unknown, or another organization's, closes nothing. "
+        + _ADMINISTER,
+        parameters=identity(schemas),
+        answers={
+            200: json_answer("Stored, and done or counted as pending.", ref("RevocationAnswer"), examples.REVOKED)
+        },
+        problems=(*WITH_IDENTITY, "invalid_json", "invalid_message", "unsupported_media_type", "unavailable"),
+        tag="access",
+    )
+    revoke["requestBody"] = {
+        "required": True,
+        "content": {"application/json": {"schema": ref("Revocation"), "example": examples.REVOCATION}},
+    }
+    return {
+        "/api/realtime/tickets": {
+            "post": operation(
+                "issueTicket",
+                "Get a one-time ticket",
+                "It opens one connection, as `?ticket=` on `/ws` or the event stream, for the identity that asked for it; on an event stream "
+                "the same ticket with a cursor reopens that stream.",
+                parameters=identity(schemas),
+                answers={200: json_answer("The ticket.", ref("TicketAnswer"), examples.TICKET)},
+                problems=(*WITH_IDENTITY, "unavailable"),
+                tag="access",
+            )
+        },
+        "/api/realtime/revocations": {"post": revoke},
+        "/api/realtime/connections": {
+            "get": operation(
+                "listConnections",
+                "See who is connected",
+                _ADMINISTER,
+                parameters=[user, *identity(schemas)],
+                answers={200: json_answer("The open connections.", ref("OpenConnections"), examples.CONNECTIONS)},
+                problems=(*WITH_IDENTITY, "invalid_message"),
+                tag="access",
+            ),
+            "delete": operation(
+                "closeConnections",
+                "Close a user's connections",
+                "The user may come back: to keep somebody out, revoke. " + _ADMINISTER,
+                parameters=[{**user, "required": True}, *identity(schemas)],
+                answers={200: json_answer("How many were closed.", ref("Closed"), {"closed": 2})},
+                problems=(*WITH_IDENTITY, "invalid_message", "unavailable"),
+                tag="access",
+            ),
+        },
+    }
