@@ -282,11 +282,18 @@ async def call(
         return await peer.answer(to_head=method == "HEAD")
 
 
-async def publish(port: int, *publications: object, query: str = IDENTITY, batch: bool = False) -> Answer:
+async def publish(
+    port: int,
+    *publications: object,
+    query: str = IDENTITY,
+    batch: bool = False,
+    headers: Mapping[str, str] | None = None,
+) -> Answer:
     """Publish one event, or several as a batch."""
     value = list(publications) if batch or len(publications) > 1 else publications[0]
     body = json.dumps(value).encode()
-    return await call(port, "POST", f"/api/realtime/events?{query}", {"Content-Type": "application/json"}, body)
+    head = {"Content-Type": "application/json", **(headers or {})}
+    return await call(port, "POST", f"/api/realtime/events?{query}", head, body)
 
 
 async def history(port: int, query: str = IDENTITY) -> list[dict[str, object]]:

@@ -1,0 +1,386 @@
+"""Tickets, revocations and the list of connections over HTTP, on a real server: what opens once, what is closed, who is kept out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from signtusk_realtime.auth.authenticator import Credentials
+from signtusk_realtime.cluster.control import REVOCATIONS as REVOCATIONS_KEPT
+from signtusk_realtime.engines.memory import MemoryEngine
+from signtusk_realtime.engines.sqlite import SqliteEngine
+from signtusk_realtime.errors import Unauthenticated
+from signtusk_realtime.events.log import CONTROL_LOG, Commit, Committed, LogName, Record, Reused, Stale
+from signtusk_realtime.sessions.identity import ADMINISTER, PUBLISH, Grant, Identity
+from tests.support.samples import sample
+from tests.support.server import (
+    IDENTITY,
+    Answer,
+    Peer,
+    Serving,
+    StreamPeer,
+    WebSocketPeer,
+    call,
+    now_ms,
+    publish,
+    request,
+    serving,
+    until,
+)
+
+TICKETS = "/api/realtime/tickets"
+REVOCATIONS = "/api/realtime/revocations"
+CONNECTIONS = "/api/realtime/connections"
+HISTORY = "/api/realtime/history"
+EVERYTHING = {"type": "document_updates"}
+
+
+class Tokens:
+    """Knows tokens by name: `user@organization issued-at jti`, with every scope; `guest` is limited to one document."""
+
+    async def authenticate(self, credentials: Credentials) -> Identity:
+        if credentials.bearer is None:
+            raise Unauthenticated("a token is needed")
+        who, issued_at, token_id = credentials.bearer.split(" ")
+        user_id, _, organization_id = who.partition("@")
+        grants = (Grant(actions=("subscribe",), document_id="doc123"),) if user_id == "guest" else None
+        scopes = frozenset() if user_id in ("guest", "plain") else frozenset({PUBLISH, ADMINISTER})
+        return Identity(
+            user_id=user_id,
+            organization_id=organization_id,
+            scopes=scopes,
+            grants=grants,
+            token_id=token_id,
+            issued_at=None if issued_at == "-" else int(issued_at),
+            expires_at=now_ms() + 3_600_000,
+        )
+
+
+def bearer(user: str, *, issued: int | None = 0, jti: str = "t1", organization: str = "org123") -> dict[str, str]:
+    """Give the header of a token."""
+    return {"Authorization": f"Bearer {user}@{organization} {'-' if issued is None else issued} {jti}"}
+
+
+ADMIN = bearer("admin", jti="admin")
+
+
+@asynccontextmanager
+async def strict() -> AsyncIterator[Serving]:
+    """Serve those with tokens only."""
+    async with serving(authenticator=Tokens()) as it:
+        yield it
+
+
+async def revoke(port: int, headers: dict[str, str] = ADMIN, /, **what: str) -> Answer:
+    """Revoke."""
+    body = json.dumps(what).encode()
+    return await call(port, "POST", REVOCATIONS, {**headers, "Content-Type": "application/json"}, body)
+
+
+async def ticket(port: int, headers: dict[str, str]) -> str:
+    """Get a ticket."""
+    answer = await call(port, "POST", TICKETS, headers)
+    assert answer.status == 200, answer.body
+    return str(answer.json()["ticket"])
+
+
+# ---- tickets
+
+
+async def test_a_ticket_opens_one_connection() -> None:
+    """It stands for who asked for it, once, over WebSocket and with the browser's means alone."""
+    async with strict() as it:
+        found = await ticket(it.port, bearer("alice"))
+        assert found.startswith("tkt_")
+        async with await WebSocketPeer.open(it.port, f"ticket={found}") as peer:
+            connected = await peer.message()
+            assert (connected["userId"], connected["organizationId"]) == ("alice", "org123")
+        assert (await call(it.port, "GET", f"/api/realtime/events?ticket={found}")).code == "unauthenticated"
+        again = await _refused_socket(it.port, f"ticket={found}")
+        assert (again.status, again.code) == (401, "unauthenticated")
+
+
+async def _refused_socket(port: int, query: str) -> Answer:
+    async with await Peer.connect(port) as peer:
+        await peer.send(
+            request(
+                "GET",
+                f"/ws?{query}",
+                {
+                    "Upgrade": "websocket",
+                    "Connection": "Upgrade",
+                    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+                    "Sec-WebSocket-Version": "13",
+                },
+            )
+        )
+        return await peer.answer()
+
+
+async def test_of_many_that_use_a_ticket_at_once_one_wins() -> None:
+    """Twenty handshakes with one ticket open exactly one connection, over an engine whose answers take turns."""
+    async with serving(engine=SqliteEngine(":memory:"), authenticator=Tokens()) as it:
+        found = await ticket(it.port, bearer("alice"))
+        answers = await asyncio.gather(*(_status(it.port, found) for _ in range(20)))
+        assert sorted(answers) == [101] + [401] * 19
+
+
+async def _status(port: int, found: str) -> int:
+    answer = await _refused_socket(port, f"ticket={found}")
+    return answer.status
+
+
+async def test_an_event_stream_reopens_with_its_ticket() -> None:
+    """The same URL with a cursor comes back as the same stream; without a cursor, or asking for something else, it does not."""
+    async with strict() as it:
+        found = await ticket(it.port, bearer("alice"))
+        url = f"ticket={found}&types=document_updates"
+        async with await StreamPeer.open(it.port, url) as peer:
+            await peer.event()
+            cursor = (await peer.event()).last_event_id
+        await publish(it.port, sample("document_update", id="e1"), query="", headers=bearer("admin"))
+        async with await StreamPeer.open(it.port, url, {"Last-Event-ID": cursor}) as peer:
+            assert (await peer.message())["userId"] == "alice"
+            assert (await peer.message())["recovered"] is True
+            assert (await peer.message())["id"] == "e1"
+        for query, headers in (
+            (url, {}),
+            (f"ticket={found}&types=notifications", {"Last-Event-ID": cursor}),
+            (f"ticket={found}", {"Last-Event-ID": cursor}),
+        ):
+            answer = await call(it.port, "GET", f"/api/realtime/events?{query}", headers)
+            assert answer.code == "unauthenticated"
+        assert (await _refused_socket(it.port, f"ticket={found}")).status == 401
+
+
+async def test_a_fresh_ticket_may_come_with_a_cursor() -> None:
+    """A page that changes its selection opens a new stream with a new ticket and the old one's cursor."""
+    async with strict() as it:
+        async with await StreamPeer.open(it.port, f"ticket={await ticket(it.port, bearer('alice'))}") as peer:
+            await peer.event()
+            cursor = (await peer.event()).last_event_id
+        query = f"ticket={await ticket(it.port, bearer('alice'))}&types=notifications&lastEventId={cursor}"
+        async with await StreamPeer.open(it.port, query) as peer:
+            await peer.event()
+            assert (await peer.message())["recovered"] is True
+
+
+async def test_a_ticket_keeps_the_grants() -> None:
+    """What a guest's ticket opens sees what the guest may see."""
+    async with strict() as it:
+        found = await ticket(it.port, bearer("guest"))
+        async with await WebSocketPeer.open(it.port, f"ticket={found}") as peer:
+            await peer.message()
+            await peer.ask({"type": "subscribe", "subscription": {"type": "organization_activity"}})
+            assert (await peer.message())["code"] == "forbidden"
+
+
+async def test_malformed_and_doubled_credentials_are_refused() -> None:
+    """A ticket of another form, a ticket beside a token, and a ticket that names somebody else open nothing."""
+    async with strict() as it:
+        for text in ("x", "tkt_", "tkt_" + "A" * 22, "tkt_" + "A" * 4000):
+            assert (await call(it.port, "GET", f"/api/realtime/events?ticket={text}")).code == "unauthenticated"
+        found = await ticket(it.port, bearer("alice"))
+        both = await call(it.port, "GET", f"/api/realtime/events?ticket={found}", bearer("alice"))
+        assert both.code == "unauthenticated"
+        other = await call(it.port, "GET", f"/api/realtime/events?ticket={found}&organizationId=org9")
+        assert other.code == "forbidden"
+
+
+async def test_what_is_stored_of_a_ticket_opens_nothing() -> None:
+    """The store holds no text that could be used as a ticket."""
+    kept: list[bytes] = []
+
+    class Watched(MemoryEngine):
+        async def commit(self, log: LogName, commit: Commit) -> Committed | Stale | Reused:
+            kept.extend(record.key.encode() + record.value for record in commit.put)
+            return await super().commit(log, commit)
+
+    async with serving(engine=Watched(), authenticator=Tokens()) as it:
+        found = await ticket(it.port, bearer("alice"))
+        assert len(kept) == 1
+        assert found[4:].encode() not in kept[0]
+
+
+# ---- revocations
+
+
+async def test_revoking_a_user_closes_and_keeps_out() -> None:
+    """Open connections of older tokens are closed with 4504, on a stream after a message; the old token is refused, a newer one is not."""
+    async with strict() as it:
+        async with (
+            await WebSocketPeer.open(it.port, "", bearer("alice", jti="a1")) as socket,
+            await StreamPeer.open(it.port, "", bearer("alice", jti="a2")) as stream,
+            await WebSocketPeer.open(it.port, "", bearer("bob")) as other,
+            await WebSocketPeer.open(it.port, "", bearer("alice", organization="org9")) as namesake,
+        ):
+            await socket.subscribe(EVERYTHING)
+            assert (await stream.message())["type"] == "connected"
+            assert (await stream.message())["type"] == "subscribed"
+            answer = await revoke(it.port, userId="alice")
+            assert answer.json() == {"closed": 2, "pendingNodes": 0}
+            assert await socket.closed() == (4504, "revoked")
+            told = await stream.message()
+            assert (told["type"], told["code"]) == ("error", "revoked")
+            assert await stream.rest() == b""
+            await other.subscribe(EVERYTHING)
+            await namesake.subscribe(EVERYTHING)
+        assert (await call(it.port, "GET", HISTORY, bearer("alice"))).code == "unauthenticated"
+        assert (await call(it.port, "GET", HISTORY, bearer("alice", issued=None))).code == "unauthenticated"
+        later = now_ms() // 1000 + 10
+        assert (await call(it.port, "GET", HISTORY, bearer("alice", issued=later))).status == 200
+        assert (await call(it.port, "GET", HISTORY, bearer("alice", organization="org9"))).status == 200
+
+
+async def test_revoking_a_token_leaves_the_others() -> None:
+    """Only what came in with that token is closed, and only that token is refused."""
+    async with strict() as it:
+        async with (
+            await WebSocketPeer.open(it.port, "", bearer("alice", jti="lost")) as lost,
+            await WebSocketPeer.open(it.port, "", bearer("alice", jti="kept")) as kept,
+        ):
+            await lost.message()
+            assert (await revoke(it.port, tokenId="lost")).json() == {"closed": 1, "pendingNodes": 0}
+            assert await lost.closed() == (4504, "revoked")
+            await kept.subscribe(EVERYTHING)
+        assert (await call(it.port, "GET", HISTORY, bearer("alice", jti="lost"))).code == "unauthenticated"
+        assert (await call(it.port, "GET", HISTORY, bearer("alice", jti="kept"))).status == 200
+
+
+async def test_a_ticket_falls_with_its_token() -> None:
+    """A ticket of a revoked token opens nothing, and reopens nothing."""
+    async with strict() as it:
+        unused = await ticket(it.port, bearer("alice", jti="lost"))
+        used = await ticket(it.port, bearer("alice", jti="lost"))
+        async with await StreamPeer.open(it.port, f"ticket={used}") as peer:
+            await peer.event()
+            cursor = (await peer.event()).last_event_id
+            await revoke(it.port, tokenId="lost")
+        assert (await _refused_socket(it.port, f"ticket={unused}")).status == 401
+        again = await call(it.port, "GET", f"/api/realtime/events?ticket={used}", {"Last-Event-ID": cursor})
+        assert again.code == "unauthenticated"
+
+
+async def test_revoking_a_connection() -> None:
+    """It is closed by its id, in one's own organization only; its user may come back."""
+    async with strict() as it, await WebSocketPeer.open(it.port, "", bearer("alice")) as peer:
+        connection_id = str((await peer.message())["connectionId"])
+        foreign = await revoke(it.port, bearer("admin", organization="org9"), connectionId=connection_id)
+        assert foreign.json()["closed"] == 0
+        assert (await revoke(it.port, connectionId="conn_unknown")).json()["closed"] == 0
+        assert (await revoke(it.port, connectionId=connection_id)).json()["closed"] == 1
+        assert await peer.closed() == (4504, "revoked")
+        assert (await call(it.port, "GET", HISTORY, bearer("alice"))).status == 200
+
+
+async def test_revocations_survive_a_restart(tmp_path: Path) -> None:
+    """A server that starts anew on the same database refuses what was revoked before, also beyond one page of records."""
+    file = str(tmp_path / "log.db")
+    async with serving(engine=SqliteEngine(file), authenticator=Tokens()) as it:
+        await revoke(it.port, tokenId="token0")
+        notice = b'{"notice":"revoked","organizationId":"org123","tokenId":"token%d"}'
+        many = [Record(REVOCATIONS_KEPT, f"ctl_{i:04}", notice % i, 1) for i in range(1, 2101)]
+        await it.engine.commit(CONTROL_LOG, Commit(put=many))
+        await revoke(it.port, userId="alice")
+    async with serving(engine=SqliteEngine(file), authenticator=Tokens()) as it:
+        for i in (0, 1, 1000, 1001, 2100):
+            assert (await call(it.port, "GET", HISTORY, bearer("bob", jti=f"token{i}"))).status == 401
+        assert (await call(it.port, "GET", HISTORY, bearer("alice"))).status == 401
+        assert (await call(it.port, "GET", HISTORY, bearer("bob", jti="token2101"))).status == 200
+
+
+async def test_who_is_admitted_while_being_revoked_is_not_served() -> None:
+    """A revocation that comes between the check of a token and the opening of its connection closes that too."""
+    asked, go = asyncio.Event(), asyncio.Event()
+
+    class Slow(MemoryEngine):
+        async def follow(self, log: LogName):  # type: ignore[no-untyped-def]  # as the port
+            if log == LogName("org123"):
+                asked.set()
+                await go.wait()
+            return await super().follow(log)
+
+    async with serving(engine=Slow(), authenticator=Tokens()) as it, await Peer.connect(it.port) as peer:
+        await peer.send(request("GET", "/api/realtime/events", bearer("alice")))
+        await asyncio.wait_for(asked.wait(), 10)
+        await revoke(it.port, userId="alice")
+        go.set()
+        text = await peer.rest()
+        assert b'"code":"revoked"' in text
+        assert b'"connected"' not in text
+        await until(lambda: not it.hub.connections)
+
+
+async def test_only_administrators_may() -> None:
+    """Without the scope nothing is revoked, listed or closed."""
+    async with strict() as it:
+        plain = bearer("plain")
+        assert (await revoke(it.port, plain, userId="alice")).code == "forbidden"
+        assert (await call(it.port, "GET", CONNECTIONS, plain)).code == "forbidden"
+        assert (await call(it.port, "DELETE", f"{CONNECTIONS}?user=alice", plain)).code == "forbidden"
+        assert (await call(it.port, "POST", REVOCATIONS)).code == "unauthenticated"
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({}, "invalid_message"),
+        ({"userId": "a", "tokenId": "b"}, "invalid_message"),
+        ({"userId": ""}, "invalid_message"),
+        ({"userId": 5}, "invalid_message"),
+        ({"user": "a"}, "invalid_message"),
+        ({"userId": "a", "organizationId": "org9"}, "forbidden"),
+    ],
+)
+async def test_malformed_revocations_are_refused(body: dict[str, str], code: str) -> None:
+    """Exactly one member says what is revoked; anything else revokes nothing."""
+    async with strict() as it:
+        assert (await revoke(it.port, **body)).code == code
+        assert (await it.engine.read(CONTROL_LOG, 0, 1 << 20)).entries == []
+
+
+async def test_a_service_names_the_organization() -> None:
+    """In development whoever asks without credentials is a service: it says whose user is meant, and must."""
+    async with serving() as it, await WebSocketPeer.open(it.port, IDENTITY) as peer:
+        await peer.message()
+        assert (await revoke(it.port, {}, userId="user123")).code == "invalid_message"
+        listed = await call(it.port, "GET", f"{CONNECTIONS}?organizationId=org123")
+        assert [c["userId"] for c in listed.json()["connections"]] == ["user123"]  # type: ignore[attr-defined]  # JSON
+        assert (await call(it.port, "GET", CONNECTIONS)).code == "invalid_message"
+        assert (await revoke(it.port, {}, userId="user123", organizationId="*")).code == "invalid_message"
+        assert (await revoke(it.port, {}, userId="user123", organizationId="org123")).json()["closed"] == 1
+        assert await peer.closed() == (4504, "revoked")
+
+
+# ---- connections
+
+
+async def test_connections_are_listed_and_closed() -> None:
+    """An organization's own, of all or of one user; closing sends them away with 1000."""
+    async with strict() as it:
+        async with (
+            await WebSocketPeer.open(it.port, "", bearer("alice")) as socket,
+            await StreamPeer.open(it.port, "", bearer("bob")) as stream,
+            await WebSocketPeer.open(it.port, "", bearer("eve", organization="org9")) as foreign,
+        ):
+            await socket.message()
+            await stream.event()
+            await foreign.message()
+            listed = (await call(it.port, "GET", CONNECTIONS, ADMIN)).json()["connections"]
+            assert isinstance(listed, list)
+            assert {(c["userId"], c["transport"]) for c in listed} == {("alice", "websocket"), ("bob", "sse")}
+            one = (await call(it.port, "GET", f"{CONNECTIONS}?user=alice", ADMIN)).json()["connections"]
+            assert isinstance(one, list)
+            assert one == [c for c in listed if c["userId"] == "alice"]
+            assert one[0].keys() == {"connectionId", "userId", "transport", "connectedAt", "node"}
+            assert (await call(it.port, "DELETE", CONNECTIONS, ADMIN)).code == "invalid_parameter"
+            closed = await call(it.port, "DELETE", f"{CONNECTIONS}?user=alice", ADMIN)
+            assert closed.json() == {"closed": 1}
+            assert (await socket.closed())[0] == 1000
+        assert (await call(it.port, "DELETE", f"{CONNECTIONS}?user=nobody", ADMIN)).json() == {"closed": 0}
+        assert (await call(it.port, "GET", HISTORY, bearer("alice"))).status == 200
