@@ -6,6 +6,8 @@ only, and the configuration refuses other bind addresses.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Final
 
 from signtusk_realtime.auth.authenticator import Credentials
@@ -20,8 +22,12 @@ SERVICE: Final = Identity(user_id="development", organization_id=ANY_ORGANIZATIO
 class DevelopmentAuthenticator:
     """Takes a bearer token `user@organization`, else `userId` and `organizationId` of the query.
 
-    Who publishes or operates may come without either.
+    Who publishes or operates may come without either. There is no token that could be old: each request counts as issued now (`now_s`:
+    seconds since 1970), so that a revocation ends what is open and bars nobody for ever.
     """
+
+    def __init__(self, *, now_s: Callable[[], float] = time.time) -> None:
+        self._now_s = now_s
 
     async def authenticate(self, credentials: Credentials) -> Identity:
         """See the port. A member gets every scope in its organization; who publishes or operates without credentials is a service."""
@@ -32,7 +38,7 @@ class DevelopmentAuthenticator:
             return SERVICE
         if user_id is None or organization_id is None:
             raise Unauthenticated("userId and organizationId are required, or a bearer token user@organization")
-        return _member(user_id, organization_id, credentials.teams)
+        return self._member(user_id, organization_id, credentials.teams)
 
     def _by_token(self, token: str, credentials: Credentials) -> Identity:
         user_id, at, organization_id = token.rpartition("@")
@@ -42,23 +48,24 @@ class DevelopmentAuthenticator:
             if claimed is not None and claimed != actual:
                 raise Forbidden("the token is of another user or organization than the query names")
         if organization_id == ANY_ORGANIZATION:
-            return _identity(user_id, organization_id, credentials.teams)
-        return _member(user_id, organization_id, credentials.teams)
+            return _identity(user_id, organization_id, credentials.teams, int(self._now_s()))
+        return self._member(user_id, organization_id, credentials.teams)
+
+    def _member(self, user_id: str, organization_id: str, teams: tuple[str, ...]) -> Identity:
+        try:
+            check_organization_id(organization_id)
+        except InvalidInput as error:
+            raise Unauthenticated(f"not an identity: {error.message}") from None
+        return _identity(user_id, organization_id, teams, int(self._now_s()))
 
 
-def _member(user_id: str, organization_id: str, teams: tuple[str, ...]) -> Identity:
-    try:
-        check_organization_id(organization_id)
-    except InvalidInput as error:
-        raise Unauthenticated(f"not an identity: {error.message}") from None
-    return _identity(user_id, organization_id, teams)
-
-
-def _identity(user_id: str, organization_id: str, teams: tuple[str, ...]) -> Identity:
+def _identity(user_id: str, organization_id: str, teams: tuple[str, ...], issued_at: int) -> Identity:
     try:
         check_id(user_id)
         for team in teams:
             check_id(team)
     except InvalidInput as error:
         raise Unauthenticated(f"not an identity: {error.message}") from None
-    return Identity(user_id=user_id, organization_id=organization_id, teams=teams, scopes=EVERY_SCOPE)
+    return Identity(
+        user_id=user_id, organization_id=organization_id, teams=teams, scopes=EVERY_SCOPE, issued_at=issued_at
+    )

@@ -11,7 +11,7 @@ from signtusk_realtime.auth.development import DevelopmentAuthenticator
 from signtusk_realtime.errors import Forbidden, Unauthenticated
 from signtusk_realtime.sessions.identity import ADMINISTER, ANY_ORGANIZATION, PUBLISH, Identity
 
-authenticate = DevelopmentAuthenticator().authenticate
+authenticate = DevelopmentAuthenticator(now_s=lambda: 1000.9).authenticate
 
 
 async def identity(purpose: Any = "connect", **fields: Any) -> Identity:
@@ -21,7 +21,11 @@ async def identity(purpose: Any = "connect", **fields: Any) -> Identity:
 async def test_from_the_query() -> None:
     """As in the original's examples: userId and organizationId, with teams; a member with every scope."""
     assert await identity(user_id="user123", organization_id="org123", teams=("a", "b")) == Identity(
-        user_id="user123", organization_id="org123", teams=("a", "b"), scopes=frozenset({PUBLISH, ADMINISTER})
+        user_id="user123",
+        organization_id="org123",
+        teams=("a", "b"),
+        scopes=frozenset({PUBLISH, ADMINISTER}),
+        issued_at=1000,
     )
 
 
