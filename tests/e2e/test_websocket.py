@@ -16,6 +16,7 @@ from signtusk_realtime.events.log import LogName
 from signtusk_realtime.server.stream import EventStream
 from signtusk_realtime.server.websocket import WebSocket
 from signtusk_realtime.sessions.identity import Identity
+from signtusk_realtime.sessions.rates import RateLimits
 from tests.support.samples import sample
 from tests.support.server import (
     CLOSE,
@@ -285,6 +286,9 @@ async def test_a_silent_peer_is_closed() -> None:
         await alive.end()
 
 
+UNHURRIED = RateLimits(message_burst=100_000, byte_burst=100_000_000)
+
+
 class Slow:
     """An authenticator that waits until it is told to go on."""
 
@@ -304,7 +308,7 @@ class Slow:
 async def test_what_comes_before_the_upgrade_is_kept() -> None:
     """Frames sent while credentials are checked are read after the upgrade; more than the bound of them is not read yet, and not lost."""
     authenticator = Slow()
-    limits = msgspec.structs.replace(QUICK, message_bytes=10_000)
+    limits = msgspec.structs.replace(QUICK, message_bytes=10_000, rates=UNHURRIED)
     async with serving(authenticator=authenticator, limits=limits) as it, await WebSocketPeer.connect(it.port) as peer:
         await peer.send(request("GET", "/ws", UPGRADE))
         await asyncio.wait_for(authenticator.asked.wait(), DEADLINE_S)
@@ -348,3 +352,38 @@ async def test_errors_of_admission_are_told(error: Exception, status: int, code:
     authenticator.go.set()
     async with serving(authenticator=authenticator) as it:
         assert await refused(it) == (status, code)
+
+
+async def test_what_exceeds_the_rate_is_not_executed() -> None:
+    """Messages above the burst are answered rate_limited, with their requestId, and do nothing; what is slow enough is served."""
+    limits = msgspec.structs.replace(QUICK, rates=RateLimits(messages_per_second=0.001, message_burst=3))
+    async with serving(limits=limits) as it, await WebSocketPeer.open(it.port) as peer:
+        await peer.message()
+        for i in range(5):
+            await peer.ask({"type": "subscribe", "requestId": f"r{i}", "subscription": {"type": "document_updates"}})
+        answers = [await peer.message() for _ in range(5)]
+        assert [a["type"] for a in answers] == ["subscribed"] * 3 + ["error"] * 2
+        assert [(a["code"], a["requestId"]) for a in answers[3:]] == [("rate_limited", "r3"), ("rate_limited", "r4")]
+        (connection,) = it.hub.connections.values()
+        assert len(connection.session.subscriptions) == 3
+
+
+async def test_bytes_have_a_rate_of_their_own() -> None:
+    """A few large messages are too much where many small ones are not."""
+    limits = msgspec.structs.replace(QUICK, rates=RateLimits(bytes_per_second=1.0, byte_burst=5000))
+    async with serving(limits=limits) as it, await WebSocketPeer.open(it.port) as peer:
+        await peer.message()
+        for _ in range(2):
+            await peer.ask({"type": "ping", "timestamp": "x" * 3000})
+        assert [(await peer.message())["type"] for _ in range(2)] == ["pong", "error"]
+
+
+async def test_who_keeps_exceeding_the_rate_is_closed() -> None:
+    """More than 200 refused messages within ten seconds close 4429; protocol pings count as well."""
+    limits = msgspec.structs.replace(QUICK, rates=RateLimits(messages_per_second=0.001, message_burst=1))
+    async with serving(limits=limits) as it:
+        for frame in (client_frame(TEXT, b'{"type":"ping"}'), client_frame(PING, b"x")):
+            async with await WebSocketPeer.open(it.port) as peer:
+                await peer.message()
+                await peer.send(frame * 202)
+                assert await peer.closed() == (4429, "rate_limited")

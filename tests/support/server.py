@@ -114,7 +114,9 @@ def verbs_over(
         control or Control(engine),
         authenticator or DevelopmentAuthenticator(),
         node="node_test",
-        session_limits=SessionLimits(subscriptions=limits.subscriptions, json_depth=limits.json_depth),
+        session_limits=SessionLimits(
+            subscriptions=limits.subscriptions, json_depth=limits.json_depth, rates=limits.rates
+        ),
         payload_bytes=limits.payload_bytes,
         heartbeat_interval_ms=30_000,
         ticket_lifetime_ms=30_000,

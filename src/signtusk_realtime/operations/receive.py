@@ -16,7 +16,7 @@ from msgspec import UNSET, UnsetType
 
 from signtusk_realtime.delivery.connection import Connection
 from signtusk_realtime.delivery.hub import Hub
-from signtusk_realtime.errors import RealtimeError
+from signtusk_realtime.errors import LimitExceeded, RealtimeError
 from signtusk_realtime.events.instants import format_milliseconds
 from signtusk_realtime.operations.subscribe import Subscriptions
 from signtusk_realtime.protocol import codes, json
@@ -42,12 +42,22 @@ class Receive:
 
     def __call__(self, connection: Connection, text: bytes) -> None:
         """Do what one message asks for, or answer why not."""
-        if connection.inbox is None:
-            self._take(connection, text)
-        elif sum(len(one) for one in connection.inbox if isinstance(one, bytes)) + len(text) > INBOX_BYTES:
-            self._hub.end(connection, codes.CLOSE_OVERLOADED)
-        else:
-            connection.inbox.append(text)
+        if not self.allows(connection, len(text)):
+            if connection.is_open:
+                self._refuse(
+                    connection, LimitExceeded("too many messages; this one was not executed"), request_id_of(text)
+                )
+            return
+        self._in_order(connection, text)
+
+    def allows(self, connection: Connection, size: int) -> bool:
+        """Count what came in, a ping too; say whether it is within the connection's rates. Who exceeds them for long is closed (4429)."""
+        now = self._monotonic_s()
+        if connection.session.may_send(size, now):
+            return True
+        if connection.session.is_refused_too_often(now):
+            self._hub.end(connection, codes.CLOSE_RATE_LIMITED)
+        return False
 
     def in_turn(self, connection: Connection, act: Callable[[], object]) -> None:
         """Do something of the application's own for a connection, in turn with its messages. Raises: what `act` raises, if it is done at once."""
@@ -62,6 +72,14 @@ class Receive:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _in_order(self, connection: Connection, text: bytes) -> None:
+        if connection.inbox is None:
+            self._take(connection, text)
+        elif sum(len(one) for one in connection.inbox if isinstance(one, bytes)) + len(text) > INBOX_BYTES:
+            self._hub.end(connection, codes.CLOSE_OVERLOADED)
+        else:
+            connection.inbox.append(text)
 
     def _take(self, connection: Connection, text: bytes) -> None:
         if not connection.is_open:
@@ -99,7 +117,7 @@ class Receive:
         # Ordering: one of these may have to wait for the log itself; the rest then goes behind it.
         for one in waiting:
             if isinstance(one, bytes):
-                self(connection, one)
+                self._in_order(connection, one)
             else:
                 self._act(connection, one)
 

@@ -23,6 +23,7 @@ from signtusk_realtime.server.deadlines import Deadlines
 from signtusk_realtime.server.gate import Gate, overloaded
 from signtusk_realtime.server.origins import OriginPolicy
 from signtusk_realtime.server.request import RequestHead
+from signtusk_realtime.sessions.rates import RateLimits
 
 SEND_BUFFER_BYTES: Final = 64 << 10
 """SO_SNDBUF of a connection. Measured: by the kernel's default a stalled reader swallows 4 MB before anybody notices."""
@@ -47,6 +48,7 @@ class ServerLimits(Struct, frozen=True, kw_only=True):
     body_bytes: int = 8 << 20
     outbox_bytes: int = 1 << 20
     subscriptions: int = 100
+    rates: RateLimits = RateLimits()
     connections: int = 10_000
     head_bytes: int = 64 << 10
     head_timeout_s: float = 10.0

@@ -177,7 +177,8 @@ class WebSocket(NativeProtocol):
                     log.exception("receiving failed", extra={"connection": connection.connection_id})
                     self._entrance.hub.end(connection, codes.CLOSE_INTERNAL)
             case frames.Ping(payload):
-                self._transport.write(frames.encode_pong(payload))
+                if self._entrance.receive.allows(connection, len(payload)):
+                    self._transport.write(frames.encode_pong(payload))
             case frames.Closed(code, _):
                 self._forget(connection)
                 self._transport.write(frames.encode_close(code))

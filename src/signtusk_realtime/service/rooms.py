@@ -29,6 +29,7 @@ from signtusk_realtime.server.outlets import Pumps
 from signtusk_realtime.service.emitter import Emitter
 from signtusk_realtime.service.handed import HandedIn, Pending
 from signtusk_realtime.service.listeners import ConnectionChange, Listeners, ServiceEvent
+from signtusk_realtime.sessions.rates import RateLimits
 from signtusk_realtime.sessions.session import SessionLimits
 
 
@@ -87,7 +88,7 @@ def _engine(settings: Settings) -> Engine:
 
 def _furnished(settings: Settings, engine: Engine, hub: Hub, control: Control, telling: _Telling) -> Rooms:
     limits = server_limits(settings)
-    session_limits = SessionLimits(subscriptions=limits.subscriptions, json_depth=limits.json_depth)
+    session_limits = SessionLimits(subscriptions=limits.subscriptions, json_depth=limits.json_depth, rates=limits.rates)
     pumps = Pumps(max_messages=settings.message_queue_size, max_bytes=settings.outbox_bytes)
     verbs = make_verbs(
         engine,
@@ -141,6 +142,13 @@ def server_limits(settings: Settings) -> ServerLimits:
         body_bytes=limits.body_bytes,
         outbox_bytes=settings.outbox_bytes,
         subscriptions=limits.subscriptions,
+        rates=RateLimits(
+            messages_per_second=limits.messages_per_second,
+            message_burst=limits.message_burst,
+            bytes_per_second=limits.bytes_per_second,
+            # A message of the allowed size must fit, however low the rate.
+            byte_burst=max(limits.bytes_per_second, limits.message_bytes),
+        ),
         connections=limits.connections,
         drain_timeout_s=settings.drain_timeout / 1000,
     )

@@ -1,6 +1,6 @@
 """One client's session: what it asked for, and whether what it sends makes sense.
 
-Owns: its subscriptions and their ids, the rules of asking (spec/protocol.md §7.1), the count of malformed messages.   Not: bytes, sockets, logs.
+Owns: its subscriptions and their ids, the rules of asking (spec/protocol.md §7.1), how much it sends, the count of malformed messages.   Not: bytes, sockets, logs.
 Rule 1: no clock, no randomness: `now` (monotonic seconds) and new ids are arguments.
 Rule 2: a refused request changes nothing.
 """
@@ -17,6 +17,7 @@ from signtusk_realtime.events.subscriptions import Subscription
 from signtusk_realtime.protocol.messages import ClientMessage, Subscribe, decode
 from signtusk_realtime.sessions.entitlement import NOTHING, Selection, compile_selection
 from signtusk_realtime.sessions.identity import Identity
+from signtusk_realtime.sessions.rates import REFUSED_AT_MOST, REFUSED_WITHIN_S, RateLimits, take
 
 MALFORMED_PER_MINUTE = 20
 MINUTE_S = 60.0
@@ -25,20 +26,31 @@ MINUTE_S = 60.0
 class SessionLimits:
     """What one client may ask for; shared by all sessions of a server."""
 
-    __slots__ = ("json_depth", "subscriptions")
+    __slots__ = ("json_depth", "rates", "subscriptions")
 
-    def __init__(self, *, subscriptions: int = 100, json_depth: int = 32) -> None:
+    def __init__(
+        self,
+        *,
+        subscriptions: int = 100,
+        json_depth: int = 32,
+        rates: RateLimits = RateLimits(),  # noqa: B008  # frozen
+    ) -> None:
         self.subscriptions = subscriptions
         self.json_depth = json_depth
+        self.rates = rates
 
 
 class Session:
     """The state of one client between its connection's beginning and end."""
 
     __slots__ = (
+        "_bytes_full_at",
         "_limits",
         "_malformed",
         "_malformed_since",
+        "_messages_full_at",
+        "_refused",
+        "_refused_since",
         "has_subscribed",
         "identity",
         "selection",
@@ -54,6 +66,29 @@ class Session:
         self._limits = limits
         self._malformed = 0
         self._malformed_since = 0.0
+        self._messages_full_at = 0.0
+        self._bytes_full_at = 0.0
+        self._refused = 0
+        self._refused_since = 0.0
+
+    def may_send(self, size: int, now: float) -> bool:
+        """Count a message of `size` bytes; say whether it is within the rates."""
+        rates = self._limits.rates
+        messages = take(
+            self._messages_full_at, now, 1.0, per_second=rates.messages_per_second, burst=rates.message_burst
+        )
+        data = take(self._bytes_full_at, now, size, per_second=rates.bytes_per_second, burst=rates.byte_burst)
+        if messages is None or data is None:
+            return False
+        self._messages_full_at, self._bytes_full_at = messages, data
+        return True
+
+    def is_refused_too_often(self, now: float) -> bool:
+        """Count a message beyond the rates; say whether that makes more than 200 within ten seconds (close 4429)."""
+        if self._refused == 0 or now - self._refused_since >= REFUSED_WITHIN_S:
+            self._refused, self._refused_since = 0, now
+        self._refused += 1
+        return self._refused > REFUSED_AT_MOST
 
     def read(self, text: bytes) -> ClientMessage:
         """Decode one message. Raises: InvalidInput (invalid_json, too_deep, invalid_message with a path)."""
