@@ -51,6 +51,7 @@ NATIVE_ONLY = {
     "test_the_peers_close_is_answered_and_ends_everything": "the closing handshake is uvicorn's",
     "test_a_peer_that_does_not_answer_our_close_is_cut": "as above",
     "test_a_silent_peer_is_closed": "pings are uvicorn's",
+    "test_who_keeps_exceeding_the_rate_is_closed": "pings are uvicorn's",
     "test_what_comes_before_the_upgrade_is_kept": "looks at our transports",
     "test_who_leaves_while_he_is_checked_is_not_let_in": "as above",
     "test_a_reader_that_leaves_is_forgotten": "as above",

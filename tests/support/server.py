@@ -23,6 +23,7 @@ from signtusk_realtime.delivery.hub import Hub
 from signtusk_realtime.engines.engine import Engine
 from signtusk_realtime.engines.memory import MemoryEngine
 from signtusk_realtime.events.log import Commit, Committed, EngineHealth, LogName, Reused, Stale
+from signtusk_realtime.operations.census import ConnectionLimits
 from signtusk_realtime.operations.ids import new_id, new_secret
 from signtusk_realtime.operations.verbs import Verbs, make_verbs
 from signtusk_realtime.server.entrance import ServerLimits
@@ -71,6 +72,7 @@ async def serving(
     heartbeat_interval_s: float = 30.0,
     pong_timeout_s: float = 10.0,
     stop: bool = True,
+    connection_limits: ConnectionLimits | None = None,
 ) -> AsyncIterator[Serving]:
     """Serve until the block ends. `stop` False: the block stops the server itself."""
     engine = engine or MemoryEngine()
@@ -79,14 +81,18 @@ async def serving(
         engine,
         heartbeat_interval_s=heartbeat_interval_s,
         pong_timeout_s=pong_timeout_s,
+        closed=lambda connection, code: verbs.connect.census.remove(connection),
         controlled=control.controlled,
+    )
+    verbs = verbs_over(
+        hub, engine, limits, authenticator=authenticator, control=control, connection_limits=connection_limits
     )
     await engine.start(hub)
     await hub.start()
     await control.start(hub)
     if hub.engine_health.status == "unavailable":
         hub.health(EngineHealth("ok"))
-    server = make_server(hub, engine, limits=limits, authenticator=authenticator, control=control)
+    server = make_server(hub, engine, limits=limits, verbs=verbs)
     try:
         await server.start()
         try:
@@ -106,6 +112,7 @@ def verbs_over(
     *,
     authenticator: Authenticator | None = None,
     control: Control | None = None,
+    connection_limits: ConnectionLimits | None = None,
 ) -> Verbs:
     """Give the verbs over a hub and an engine that run."""
     return make_verbs(
@@ -117,6 +124,7 @@ def verbs_over(
         session_limits=SessionLimits(
             subscriptions=limits.subscriptions, json_depth=limits.json_depth, rates=limits.rates
         ),
+        connection_limits=connection_limits or ConnectionLimits(),
         payload_bytes=limits.payload_bytes,
         heartbeat_interval_ms=30_000,
         ticket_lifetime_ms=30_000,
@@ -135,12 +143,12 @@ def make_server(
     authenticator: Authenticator | None = None,
     host: str = "127.0.0.1",
     port: int = 0,
-    control: Control | None = None,
+    verbs: Verbs | None = None,
 ) -> RealtimeServer:
     """Put a server together over a hub and an engine that run."""
     return RealtimeServer(
         hub=hub,
-        verbs=verbs_over(hub, engine, limits, authenticator=authenticator, control=control),
+        verbs=verbs or verbs_over(hub, engine, limits, authenticator=authenticator),
         policy=LoopbackPolicy(),
         version="0.0.0-test",
         host=host,

@@ -61,6 +61,9 @@ class LimitSettings:
     """What one peer may ask for, and all together."""
 
     connections: int = _number(10_000, "open connections of this node", 1, 10_000_000)
+    connections_per_organization: int | None = _number(None, "of them, of one organization", 1, 10_000_000)
+    connections_per_user: int | None = _number(None, "of them, of one user", 1, 10_000_000)
+    connections_per_address: int | None = _number(None, "of them, from one address (of IPv6: one /64)", 1, 10_000_000)
     messages_per_second: int = _number(50, "messages that one WebSocket may send a second", 1, 1_000_000)
     message_burst: int = _number(100, "messages that it may send at once after it was quiet", 1, 1_000_000)
     bytes_per_second: int = _number(256 * KIB, "bytes of messages that it may send a second", KIB, 1024 * MIB, "bytes")

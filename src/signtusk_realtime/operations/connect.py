@@ -19,6 +19,7 @@ from signtusk_realtime.delivery.organization import Organization
 from signtusk_realtime.delivery.outlet import Outlet
 from signtusk_realtime.errors import Forbidden
 from signtusk_realtime.events.instants import format_milliseconds
+from signtusk_realtime.operations.census import Census, ConnectionLimits
 from signtusk_realtime.protocol import codes
 from signtusk_realtime.protocol.messages import Connected, ServerFeatures
 from signtusk_realtime.sessions.identity import Identity
@@ -32,12 +33,13 @@ class Admission(Struct, frozen=True):
 
     identity: Identity
     organization: Organization
+    address: str | None = None
 
 
 class Connect:
     """See the module. `now_ms`: wall clock; `new_id(prefix)`: a fresh, time-ordered id; `opened`: called for each connection let in.
 
-    `control`: knows what was revoked.
+    `control`: knows what was revoked. `census`: counts connections where they are limited.
     """
 
     def __init__(
@@ -50,20 +52,23 @@ class Connect:
         new_id: Callable[[str], str],
         opened: Callable[[Connection], None] = lambda connection: None,
         control: Control | None = None,
+        census: Census | None = None,
     ) -> None:
         self._hub = hub
         self._limits = limits
         self._opened = opened
         self._control = control
+        self.census = census or Census(ConnectionLimits())
         self._heartbeat_interval_ms = heartbeat_interval_ms
         self._now_ms = now_ms
         self._new_id = new_id
 
-    async def admit(self, identity: Identity) -> Admission:
-        """Check that this identity may connect, and follow its organization. Raises: Forbidden, LimitExceeded, Unavailable."""
+    async def admit(self, identity: Identity, address: str | None = None) -> Admission:
+        """Check that this identity may connect, and follow its organization. `address`: where it comes from. Raises: Forbidden, LimitExceeded, Unavailable."""
         if identity.is_service:
             raise Forbidden("a service opens no connection")
-        return Admission(identity, await self._hub.enter(identity.organization_id))
+        self.census.check(identity, address)
+        return Admission(identity, await self._hub.enter(identity.organization_id), address)
 
     def forgo(self, admission: Admission) -> None:
         """Give an admission back."""
@@ -93,6 +98,7 @@ class Connect:
         connection = self._hub.open(connection_id, session, outlet, form, admission.organization, now_ms)
         if not connection.is_open:
             return connection
+        self.census.add(connection, admission.address)
         if self._control is not None and self._control.is_revoked(identity):
             # It was revoked between its check and now; a notice that came in that moment found nothing to close.
             if preamble is not None:

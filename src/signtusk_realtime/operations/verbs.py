@@ -16,6 +16,7 @@ from signtusk_realtime.delivery.hub import Hub
 from signtusk_realtime.engines.engine import Engine
 from signtusk_realtime.operations.administer import Administer
 from signtusk_realtime.operations.authenticate import Authenticate
+from signtusk_realtime.operations.census import Census, ConnectionLimits
 from signtusk_realtime.operations.connect import Connect
 from signtusk_realtime.operations.history import History
 from signtusk_realtime.operations.publish import Publish
@@ -51,6 +52,7 @@ def make_verbs(
     *,
     node: str,
     session_limits: SessionLimits,
+    connection_limits: ConnectionLimits,
     payload_bytes: int,
     heartbeat_interval_ms: int,
     ticket_lifetime_ms: int,
@@ -76,6 +78,7 @@ def make_verbs(
             new_id=new_id,
             opened=opened,
             control=control,
+            census=Census(connection_limits),
         ),
         subscriptions=subscriptions,
         receive=Receive(hub, subscriptions, monotonic_s=monotonic_s, now_ms=now_ms),

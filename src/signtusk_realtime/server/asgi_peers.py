@@ -86,9 +86,10 @@ class Peer:
         return connection, outlet
 
     async def _admit(self, identity: Identity) -> Admission:
-        admission = await self._entrance.connect.admit(identity)
+        address = self._entrance.address_of(self._scope.get("client"), self._scope["headers"])
+        admission = await self._entrance.connect.admit(identity, address)
         try:
-            self._entrance.check_room()
+            self._entrance.check_room(admission)
         except RealtimeError:
             self._entrance.connect.forgo(admission)
             raise

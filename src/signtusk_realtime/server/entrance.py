@@ -17,11 +17,14 @@ from msgspec import Struct
 
 from signtusk_realtime.delivery.connection import Connection
 from signtusk_realtime.delivery.hub import Hub
+from signtusk_realtime.operations.connect import Admission
 from signtusk_realtime.operations.verbs import Verbs
 from signtusk_realtime.protocol.frames import FrameLimits
+from signtusk_realtime.protocol.handshake import Headers
 from signtusk_realtime.server.deadlines import Deadlines
 from signtusk_realtime.server.gate import Gate, overloaded
 from signtusk_realtime.server.origins import OriginPolicy
+from signtusk_realtime.server.proxies import NO_PROXIES, Proxies
 from signtusk_realtime.server.request import RequestHead
 from signtusk_realtime.sessions.rates import RateLimits
 
@@ -113,8 +116,10 @@ class Entrance:
         policy: OriginPolicy,
         limits: ServerLimits,
         changed: Callable[[], None],
+        proxies: Proxies = NO_PROXIES,
     ) -> None:
         self.hub = hub
+        self.proxies = proxies
         self.connect = verbs.connect
         self.subscriptions = verbs.subscriptions
         self.receive = verbs.receive
@@ -130,8 +135,14 @@ class Entrance:
         """Those that took a transport over and did not lose it yet."""
         self._changed = changed
 
-    def check_room(self) -> None:
-        """Refuse a connection that cannot be taken now. Raises: LimitExceeded (overloaded).
+    def address_of(self, peer: object, headers: Headers) -> str | None:
+        """Give where a request comes from, where that is counted. `peer`: the socket's address, host first."""
+        if not self.connect.census.counts_addresses or not isinstance(peer, (tuple, list)):
+            return None
+        return self.proxies.client_of(str(peer[0]), headers)
+
+    def check_room(self, admission: Admission | None = None) -> None:
+        """Refuse a connection that cannot be taken now. Raises: LimitExceeded (overloaded; rate_limited: for who was admitted).
 
         Asked twice: before an admission begins, to refuse cheaply, and in the step that opens the connection, to keep the bound exactly.
         """
@@ -139,6 +150,8 @@ class Entrance:
             raise overloaded("this server is stopping")
         if len(self.hub.connections) >= self.limits.connections:
             raise overloaded(f"this node has {self.limits.connections} connections, as many as it may have")
+        if admission is not None:
+            self.connect.census.check(admission.identity, admission.address)
 
     def spawn(self, work: Coroutine[None, None, None]) -> None:
         """Run an admission; the server knows of it until it is done."""

@@ -83,7 +83,8 @@ class EventStream(NativeProtocol):
                     return
                 identity = await entrance.authenticator.authenticate(wanted.credentials(head.headers))
                 subscriptions = entitled(wanted.asked, identity)
-                connection = self._open(await entrance.connect.admit(identity), cors)
+                address = entrance.address_of(self._transport.get_extra_info("peername"), head.headers)
+                connection = self._open(await entrance.connect.admit(identity, address), cors)
                 if connection is not None:
                     await entrance.subscriptions.subscribe_all(connection, subscriptions, wanted.cursor)
         except RealtimeError as error:
@@ -100,7 +101,7 @@ class EventStream(NativeProtocol):
             entrance.connect.forgo(admission)
             return None
         try:
-            entrance.check_room()
+            entrance.check_room(admission)
         except RealtimeError as error:
             entrance.connect.forgo(admission)
             self._refuse(problem_of(error), cors)

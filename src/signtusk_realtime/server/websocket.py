@@ -92,7 +92,8 @@ class WebSocket(NativeProtocol):
                     return
                 credentials: Credentials = credentials_of("connect", head.headers, query, offered=upgrade.offer.bearer)
                 identity = await entrance.authenticator.authenticate(credentials)
-                self._open(upgrade, await entrance.connect.admit(identity), cors)
+                address = entrance.address_of(self._transport.get_extra_info("peername"), head.headers)
+                self._open(upgrade, await entrance.connect.admit(identity, address), cors)
         except (Unauthenticated, Forbidden) as error:
             if upgrade.offer.subprotocol:
                 is_unknown = isinstance(error, Unauthenticated)
@@ -113,7 +114,7 @@ class WebSocket(NativeProtocol):
             entrance.connect.forgo(admission)
             return
         try:
-            entrance.check_room()
+            entrance.check_room(admission)
         except RealtimeError as error:
             entrance.connect.forgo(admission)
             self._refuse(problem_of(error), cors)

@@ -21,6 +21,7 @@ from signtusk_realtime.engines.engine import Engine
 from signtusk_realtime.engines.sqlite import SqliteEngine
 from signtusk_realtime.events.log import EngineHealth, Retention
 from signtusk_realtime.observability.metrics import Metrics, MetricsMapping
+from signtusk_realtime.operations.census import ConnectionLimits
 from signtusk_realtime.operations.ids import new_id, new_secret
 from signtusk_realtime.operations.verbs import Verbs, make_verbs
 from signtusk_realtime.protocol.codes import CloseCode
@@ -97,6 +98,11 @@ def _furnished(settings: Settings, engine: Engine, hub: Hub, control: Control, t
         DevelopmentAuthenticator(),
         node=new_id("node"),
         session_limits=session_limits,
+        connection_limits=ConnectionLimits(
+            per_organization=settings.limits.connections_per_organization,
+            per_user=settings.limits.connections_per_user,
+            per_address=settings.limits.connections_per_address,
+        ),
         payload_bytes=limits.payload_bytes,
         heartbeat_interval_ms=settings.heartbeat_interval,
         ticket_lifetime_ms=settings.auth.ticket_lifetime,
@@ -172,6 +178,7 @@ class _Telling:
         self._listeners.tell(event, self._change(connection, None))
 
     def closed(self, connection: Connection, code: CloseCode | None) -> None:
+        self.rooms.verbs.connect.census.remove(connection)
         is_stream = connection.form is STREAM
         event: ServiceEvent = "sse_connection_removed" if is_stream else "ws_connection_removed"
         self._listeners.tell(event, self._change(connection, code))
