@@ -1,0 +1,243 @@
+"""Open conflicts to their end: refreshed as the document goes on, superseded, or decided by somebody.
+
+Owns: the life of an open record, what a decision makes of the document.   Not: opening records (conflicts.py), storing and telling (operations).
+Rule 1: the field lives on with its current value; the record follows it.   Rule 2: a decision counts for the record as it was shown (`rev`).
+Rule 3: all decisions of a call are carried out, or none.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
+
+from signtusk_realtime.documents.conflicts import ConflictRecord, Place, place_of
+from signtusk_realtime.documents.edit import Edit, put_on
+from signtusk_realtime.documents.merge import Merge
+from signtusk_realtime.documents.ops import Ops, apply, diff
+from signtusk_realtime.documents.order import arrange, compare
+from signtusk_realtime.documents.policy import Policy
+from signtusk_realtime.documents.refusals import Refused
+from signtusk_realtime.documents.resolve import Parked
+from signtusk_realtime.documents.values import ABSENT, Json, Node, Object, check_value, equal
+
+Take: TypeAlias = Literal["current", "incoming", "value", "merge"]
+Word: TypeAlias = Literal["merge", "overwrite", "reject", "manual"]
+
+TAKEN: Final[Mapping[Word, Take | None]] = {
+    "merge": "merge",
+    "overwrite": "incoming",
+    "reject": "current",
+    "manual": None,
+}
+"""What a resolution by one word takes for every open record; manual decides nothing."""
+_BY_INVARIANT: Final = frozenset(("dangling_reference", "invariant"))
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What somebody takes for one record, at the rev he was shown."""
+
+    conflict_id: str
+    rev: int
+    take: Take
+    value: Json | UnsetType = UNSET
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What a resolve call makes of a document, and its records as they are then."""
+
+    document: Object
+    ops: Ops
+    records: tuple[ConflictRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refreshed:
+    """What a commit makes of open records: those to be shown again, and those that have nothing left to decide."""
+
+    changed: tuple[ConflictRecord, ...]
+    superseded: tuple[ConflictRecord, ...]
+
+
+def is_by_invariant(record: ConflictRecord) -> bool:
+    """Say whether a record stands for a whole parked edit."""
+    return record.reason in _BY_INVARIANT
+
+
+def refresh(
+    records: Iterable[ConflictRecord],
+    document: Object,
+    *,
+    version: int,
+    user_id: str,
+    timestamp: str,
+    policy: Policy,
+) -> Refreshed:
+    """Hold open records against the document after a commit by this user.
+
+    Call it for every commit but the one that opened the records; those that it decided are passed over.
+    """
+    changed: list[ConflictRecord] = []
+    superseded: list[ConflictRecord] = []
+    for record in records:
+        if record.status != "open":
+            continue
+        now = place_of(record.path, record.reason, policy).value(document)
+        before = record.value("current")
+        if equal(now, before):
+            continue
+        fresh = replace(
+            record,
+            rev=record.rev + 1,
+            current_value=None if now is ABSENT else now,
+            absent=[
+                *(side for side in record.absent if side != "current"),
+                *(["current"] if now is ABSENT else []),
+            ],
+            current_version=version,
+            user_id=user_id,
+        )
+        is_equal = not is_by_invariant(record) and equal(now, record.value("incoming"))
+        if is_equal or now is ABSENT:
+            superseded.append(replace(fresh, status="superseded", resolved_at=timestamp, resolved_by=user_id))
+        else:
+            changed.append(fresh)
+    return Refreshed(tuple(changed), tuple(superseded))
+
+
+def decisions_for(records: Iterable[ConflictRecord], word: Word, document_id: str) -> tuple[Decision, ...]:
+    """Give what one word decides for all open records; nothing for manual.
+
+    Raises: Refused with no_active_conflicts.
+    """
+    opened = [record for record in records if record.status == "open"]
+    if not opened:
+        raise Refused(f"No active conflicts found for document {document_id}", code="no_active_conflicts")
+    take = TAKEN[word]
+    if take is None:
+        return ()
+    return tuple(Decision(str(record.conflict_id), record.rev, take) for record in opened)
+
+
+def check_decisions(
+    records: Iterable[ConflictRecord], decisions: Sequence[Decision]
+) -> tuple[tuple[ConflictRecord, Decision], ...]:
+    """Put decisions to their records.
+
+    Raises: Refused, with the `conflict_id` it concerns: unknown_conflict, already_resolved, conflict_changed, invalid_message (a record
+    decided twice, a value missing or superfluous).
+    """
+    by_id = {record.conflict_id: record for record in records}
+    found = []
+    for decision in decisions:
+        record = by_id.get(decision.conflict_id)
+        if record is None:
+            raise _refused(decision, "unknown_conflict", "there is no such conflict")
+        if record.status != "open":
+            raise _refused(decision, "already_resolved", f"the conflict is {record.status}")
+        if record.rev != decision.rev:
+            raise _refused(decision, "conflict_changed", f"the conflict is at rev {record.rev}, not at {decision.rev}")
+        if (decision.take == "value") != (decision.value is not UNSET):
+            raise _refused(decision, "invalid_message", "a value goes with take: value, and only with that")
+        found.append((record, decision))
+    twice = next((each for at, each in enumerate(decisions) if each.conflict_id in _ids(decisions[:at])), None)
+    if twice is not None:
+        raise _refused(twice, "invalid_message", "a conflict is decided once")
+    return tuple(found)
+
+
+def _ids(decisions: Iterable[Decision]) -> set[str]:
+    return {each.conflict_id for each in decisions}
+
+
+def _refused(decision: Decision, code: str, why: str) -> Refused:
+    return Refused(f"{decision.conflict_id}: {why}", code=code, conflict_id=decision.conflict_id)
+
+
+def settle(
+    document: Object,
+    decided: Iterable[tuple[ConflictRecord, Decision]],
+    parked: Mapping[str, Parked],
+    *,
+    policy: Policy,
+    resolved_by: str,
+    timestamp: str,
+) -> Settled:
+    """Carry decisions out, in order, on the document at head. `parked` has the changes of records by invariant, by changeId.
+
+    A decision may break an invariant; it is somebody's will. The commit makes a version even if `ops` is empty.
+    Raises: Refused with invalid_value or invalid_path where a given value cannot stand at its place.
+    """
+    now = document
+    records = []
+    applied: set[str] = set()
+    for record, decision in decided:
+        place = place_of(record.path, record.reason, policy)
+        if is_by_invariant(record):
+            if decision.take != "current" and record.change_id not in applied:
+                now = _unparked(now, parked[record.change_id], policy)
+                applied.add(record.change_id)
+            if decision.take == "value":
+                now = _with_value(now, place, decision)
+        elif decision.take == "value":
+            now = _with_value(now, place, decision)
+        elif decision.take != "current":
+            chosen = record.value("incoming")
+            if decision.take == "merge":
+                chosen = _merged(place, record, place.value(now), policy)
+            changed = place.put(now, chosen)
+            # Where the place itself is gone by an earlier decision of this call, the record keeps what would have stood there.
+            now = now if changed is None else changed
+        records.append(replace(record, status="resolved", resolved_by=resolved_by, resolved_at=timestamp))
+    ops = diff(document, now)
+    return Settled(apply(document, ops), ops, tuple(records))
+
+
+def _merged(place: Place, record: ConflictRecord, now: Node, policy: Policy) -> Node:
+    """Merge three ways: what the author had seen, what stands there now, what he wanted."""
+    base, incoming = record.value("base"), record.value("incoming")
+    if place.is_order:
+        before, ours, others = _ids_in(base), _ids_in(now), _ids_in(incoming)
+        if not compare(before, ours, others).by_incoming:
+            return now
+        return list[Json](arrange(others, ours, set(ours), set(ours) - set(before)))
+    if place.members:
+        if equal(incoming, base) or incoming is ABSENT:
+            return now
+        return incoming
+    return Merge(_unguarded(policy), "merge").node(place.path, base, now, incoming)
+
+
+def _ids_in(order: Node) -> list[str]:
+    return [each for each in order if isinstance(each, str)] if isinstance(order, list) else []
+
+
+def _with_value(document: Object, place: Place, decision: Decision) -> Object:
+    assert decision.value is not UNSET
+    value = check_value(decision.value, place.path)
+    if place.members or place.is_order:
+        changed = place.put(document, value)
+        if changed is None:
+            raise Refused("this value cannot stand there", code="invalid_value", path=place.segments)
+        return changed
+    return put_on(document, Edit({place.path: value}))
+
+
+def _unparked(document: Object, parked: Parked, policy: Policy) -> Object:
+    """Put a parked change upon the document as it is now, merged with what was changed there since."""
+    seen = apply(document, parked.undo, tolerant=True)
+    wanted = apply(seen, parked.ops, tolerant=True)
+    merged = Merge(_unguarded(policy), "merge").node((), seen, document, wanted)
+    assert isinstance(merged, dict)
+    return merged
+
+
+def _unguarded(policy: Policy) -> Policy:
+    """Somebody decides: what a policy guards against the machine is not guarded against him."""
+    return dataclasses.replace(policy, guards={})

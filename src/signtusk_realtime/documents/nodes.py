@@ -1,0 +1,79 @@
+"""What stands at a place: objects, keyed arrays, leaves.
+
+Owns: which arrays are keyed, reading by path.   Not: writing (ops.py), the values themselves (values.py).
+Rule: a keyed array is an array of objects with unique string ids, the empty one included; it is entered by id. Any other array is one leaf.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypeAlias
+
+from signtusk_realtime.documents.values import ABSENT, Json, Node, Object
+
+Elements: TypeAlias = "dict[str, Object]"
+"""A keyed array by its ids, in its order."""
+
+
+def keyed(node: Node) -> Elements | None:
+    """Give a keyed array's elements by id; None if the node is none."""
+    if not isinstance(node, list):
+        return None
+    elements: Elements = {}
+    for element in node:
+        if not isinstance(element, dict):
+            return None
+        identity = element.get("id")
+        if not isinstance(identity, str):
+            return None
+        elements[identity] = element
+    return elements if len(elements) == len(node) else None
+
+
+def get(node: Node, path: Iterable[str]) -> Node:
+    """Give what stands at a path below the node, or ABSENT."""
+    for segment in path:
+        if isinstance(node, dict):
+            node = node.get(segment, ABSENT)
+        else:
+            elements = keyed(node)
+            if elements is None:
+                return ABSENT
+            node = elements.get(segment, ABSENT)
+        if node is ABSENT:
+            return ABSENT
+    return node
+
+
+class Reader:
+    """Reads many places of one document; each keyed array is taken apart once."""
+
+    def __init__(self, document: Object) -> None:
+        self._document = document
+        self._arrays: dict[int, Elements | None] = {}
+
+    def get(self, path: Iterable[str]) -> Node:
+        """Give what stands at a path, or ABSENT."""
+        node: Node = self._document
+        for segment in path:
+            members = node if isinstance(node, dict) else self.keyed(node)
+            if members is None:
+                return ABSENT
+            node = members.get(segment, ABSENT)
+        return node
+
+    def keyed(self, node: Node) -> Elements | None:
+        """Give a keyed array's elements by id; None if the node is none. The node must be part of the document."""
+        if not isinstance(node, list):
+            return None
+        if id(node) not in self._arrays:
+            self._arrays[id(node)] = keyed(node)
+        return self._arrays[id(node)]
+
+
+def members_of(node: Node, names: Iterable[str]) -> Node:
+    """Give the named members of an object as an object of their own: an atomic group's value; ABSENT if it has none of them."""
+    if not isinstance(node, dict):
+        return ABSENT
+    found: dict[str, Json] = {name: node[name] for name in names if name in node}
+    return found or ABSENT
