@@ -12,7 +12,7 @@ from msgspec import DecodeError, Struct
 from msgspec.json import Decoder
 
 from signtusk_realtime.errors import RealtimeError
-from signtusk_realtime.protocol.codes import CLOSE_PROTOCOL_VIOLATION, Kind, comes_back, of_kind
+from signtusk_realtime.protocol.codes import CLOSE_PROTOCOL_VIOLATION, CLOSE_RESTARTING, Kind, comes_back, of_kind
 
 _CLOSE_NUMBERS: Final = {code.name: code.number for code in of_kind(Kind.CLOSE)}
 _PASSING_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -39,12 +39,16 @@ class Refused(RealtimeError):
 
 
 class Lost(Exception):
-    """A connection or call failed in a way that may pass. `not_before_s`: the service asked to be left alone that long."""
+    """A connection or call failed in a way that may pass.
 
-    def __init__(self, reason: str, *, not_before_s: float = 0.0) -> None:
+    `not_before_s`: the service asked to be left alone that long. `is_restart`: it said that it restarts.
+    """
+
+    def __init__(self, reason: str, *, not_before_s: float = 0.0, is_restart: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
         self.not_before_s = not_before_s
+        self.is_restart = is_restart
 
 
 class _Place(Struct):
@@ -89,7 +93,7 @@ def failure_of_close(number: int, reason: str) -> Refused | Lost:
     """Classify the end of a WebSocket."""
     name = reason or next((name for name, other in _CLOSE_NUMBERS.items() if other == number), f"close_{number}")
     if comes_back(number):
-        return Lost(f"closed with {number} {name}")
+        return Lost(f"closed with {number} {name}", is_restart=number == CLOSE_RESTARTING.number)
     return Refused(f"the connection was closed with {number} {name}", code=name, status=number)
 
 

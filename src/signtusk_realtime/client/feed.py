@@ -255,6 +255,8 @@ class Feed:
         if self._subscribed_at is not None and now - self._subscribed_at >= SETTLED_S:
             self._delays.reset()
         self._subscribed_at = None
+        if lost.is_restart or self._leave_at is not None:
+            self._delays.expect_restart()
         if self._leave_at is not None:
             delay_s = max(0.0, self._leave_at - now)
             self._leave_at = None

@@ -24,6 +24,7 @@ def test_the_table_of_close_codes_decides(row: Code) -> None:
     assert isinstance(failure, Lost) == row.comes_back
     assert row.name in str(failure)
     assert isinstance(failure_of_error(row.name, "…"), Lost) == row.comes_back
+    assert getattr(failure, "is_restart", False) == (row.number == 1012), "one number alone promises a quick return"
 
 
 @pytest.mark.parametrize(

@@ -337,6 +337,25 @@ async def test_a_planned_end_is_followed_as_it_was_told() -> None:
         assert service.wanted[1].cursor == "c1"
 
 
+@pytest.mark.parametrize(
+    "told",
+    [
+        [{"type": "reconnect", "reason": "restarting", "afterMs": 100}, Lost("the stream ended", not_before_s=0.6)],
+        [failure_of_close(1012, "")],
+    ],
+    ids=["reconnect", "1012"],
+)
+async def test_a_service_that_restarts_is_tried_again_soon(told: list[Step]) -> None:
+    """However it was announced: in the first seconds tries do not grow apart, so that its return is noticed at once."""
+    service = FakeService([FakeLink([subscribed("c0"), event(1), *told]), *[Lost("nobody is there")] * 8])
+    service.script.append(FakeLink([subscribed("c1", recovered=True), event(2)]))
+    async with service.feed() as feed:
+        assert await take(feed, 2) == ["e1", "e2"]
+    first_s, *others_s = (delay_s for _, delay_s in service.retries)
+    assert first_s == pytest.approx(0.1 if len(told) == 2 else 0.5)
+    assert others_s == [0.5] * 8
+
+
 @pytest.mark.parametrize("url", ["http://h2", "nonsense"])
 async def test_a_token_is_not_sent_where_it_could_be_read(url: str) -> None:
     """From TLS the service cannot send us to where there is none; nor to what is no address."""
