@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager
 from typing import NamedTuple, Self
 
 from signtusk_realtime.auth.authenticator import Authenticator
+from signtusk_realtime.auth.authorizer import Authorizer
 from signtusk_realtime.auth.development import DevelopmentAuthenticator
 from signtusk_realtime.cluster.control import Control
 from signtusk_realtime.delivery.hub import Hub
@@ -73,6 +74,7 @@ async def serving(
     pong_timeout_s: float = 10.0,
     stop: bool = True,
     connection_limits: ConnectionLimits | None = None,
+    authorizer: Authorizer | None = None,
 ) -> AsyncIterator[Serving]:
     """Serve until the block ends. `stop` False: the block stops the server itself."""
     engine = engine or MemoryEngine()
@@ -85,7 +87,13 @@ async def serving(
         controlled=control.controlled,
     )
     verbs = verbs_over(
-        hub, engine, limits, authenticator=authenticator, control=control, connection_limits=connection_limits
+        hub,
+        engine,
+        limits,
+        authenticator=authenticator,
+        control=control,
+        connection_limits=connection_limits,
+        authorizer=authorizer,
     )
     await engine.start(hub)
     await hub.start()
@@ -113,6 +121,7 @@ def verbs_over(
     authenticator: Authenticator | None = None,
     control: Control | None = None,
     connection_limits: ConnectionLimits | None = None,
+    authorizer: Authorizer | None = None,
 ) -> Verbs:
     """Give the verbs over a hub and an engine that run."""
     return make_verbs(
@@ -132,6 +141,7 @@ def verbs_over(
         monotonic_s=time.monotonic,
         new_id=new_id,
         new_secret=new_secret,
+        authorizer=authorizer,
     )
 
 

@@ -19,6 +19,7 @@ from signtusk_realtime.errors import CursorExpired, Forbidden
 from signtusk_realtime.events.event import guest_body
 from signtusk_realtime.events.log import SYSTEM_LOG, Entry, LogName, Position
 from signtusk_realtime.events.subscriptions import Subscription
+from signtusk_realtime.operations.authorize import UNASKED, Authorize
 from signtusk_realtime.protocol import cursor as cursors
 from signtusk_realtime.sessions.entitlement import Selection, compile_selection, default_subscriptions, sees_whole
 from signtusk_realtime.sessions.identity import Identity
@@ -46,8 +47,9 @@ class HistoryPage(Struct, rename="camel", frozen=True):
 class History:
     """See the module. `read_bytes`: how much log one call may read."""
 
-    def __init__(self, engine: Engine, *, read_bytes: int = READ_BYTES) -> None:
+    def __init__(self, engine: Engine, *, read_bytes: int = READ_BYTES, authorize: Authorize = UNASKED) -> None:
         self._engine = engine
+        self._authorize = authorize
         self._read_bytes = read_bytes
 
     async def __call__(
@@ -60,7 +62,11 @@ class History:
         """
         if identity.is_service:
             raise Forbidden("a service reads nothing")
-        selection = compile_selection(subscriptions or _everything(identity), identity)
+        if subscriptions is None:
+            wanted = await self._authorize.allowed(identity, _everything(identity))
+        else:
+            await self._authorize.check(identity, wanted := subscriptions)
+        selection = compile_selection(wanted, identity)
         organization_id = identity.organization_id
         start = await self._start(organization_id, EARLIEST if after is None else after)
         reader = _Reader(self._engine, selection, limit, self._read_bytes)

@@ -16,8 +16,10 @@ from msgspec import UNSET, UnsetType
 
 from signtusk_realtime.delivery.connection import Connection
 from signtusk_realtime.delivery.hub import Hub
-from signtusk_realtime.errors import LimitExceeded, RealtimeError
+from signtusk_realtime.errors import Forbidden, LimitExceeded, RealtimeError
 from signtusk_realtime.events.instants import format_milliseconds
+from signtusk_realtime.events.subscriptions import Subscription
+from signtusk_realtime.operations.authorize import UNASKED, Authorize
 from signtusk_realtime.operations.subscribe import Subscriptions
 from signtusk_realtime.protocol import codes, json
 from signtusk_realtime.protocol.messages import ErrorMessage, Ping, Pong, Subscribe, Unsubscribe, request_id_of
@@ -32,8 +34,15 @@ class Receive:
     """See the module. `monotonic_s` and `now_ms` are the two clocks."""
 
     def __init__(
-        self, hub: Hub, subscriptions: Subscriptions, *, monotonic_s: Callable[[], float], now_ms: Callable[[], int]
+        self,
+        hub: Hub,
+        subscriptions: Subscriptions,
+        *,
+        monotonic_s: Callable[[], float],
+        now_ms: Callable[[], int],
+        authorize: Authorize = UNASKED,
     ) -> None:
+        self._authorize = authorize
         self._hub = hub
         self._subscriptions = subscriptions
         self._monotonic_s = monotonic_s
@@ -89,9 +98,7 @@ class Receive:
             message = connection.session.read(text)
             match message:
                 case Subscribe():
-                    _, answer = self._subscriptions.subscribe(connection, message)
-                    if answer is not None:
-                        self._wait_for(connection, answer)
+                    self._subscribe(connection, message)
                 case Unsubscribe():
                     self._subscriptions.unsubscribe(connection, message)
                 case Ping():
@@ -100,6 +107,28 @@ class Receive:
                     assert_never(message)
         except RealtimeError as error:
             self._refuse(connection, error, request_id_of(text))
+
+    def _subscribe(self, connection: Connection, message: Subscribe) -> None:
+        if self._authorize.is_asked:
+            wanted = connection.session.wanted(message)
+            self._wait_for(connection, self._if_allowed(connection, message, wanted))
+            return
+        _, answer = self._subscriptions.subscribe(connection, message)
+        if answer is not None:
+            self._wait_for(connection, answer)
+
+    async def _if_allowed(self, connection: Connection, message: Subscribe, wanted: tuple[Subscription, ...]) -> None:
+        try:
+            await self._authorize.check(connection.session.identity, wanted)
+            if not connection.is_open:
+                return
+            _, answer = self._subscriptions.subscribe(connection, message)
+        except RealtimeError as error:
+            if connection.is_open:
+                self._refuse(connection, _placed(error, message), message.request_id)
+            return
+        if answer is not None:
+            await answer
 
     def _wait_for(self, connection: Connection, answer: Coroutine[None, None, None]) -> None:
         connection.inbox = []
@@ -148,3 +177,11 @@ class Receive:
         )
         if is_malformed(error) and connection.session.is_malformed_too_often(self._monotonic_s()):
             self._hub.end(connection, codes.CLOSE_PROTOCOL_VIOLATION)
+
+
+def _placed(error: RealtimeError, message: Subscribe) -> RealtimeError:
+    """Say where in the message a subscription stands that was refused by its index."""
+    if not isinstance(error, Forbidden) or error.path is None or error.path[0] in ("subscription", "subscriptions"):
+        return error
+    single = message.subscription is not UNSET
+    return Forbidden(error.message, path=("subscription",) if single else ("subscriptions", *error.path))

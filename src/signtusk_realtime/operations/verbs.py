@@ -10,12 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from signtusk_realtime.auth.authenticator import Authenticator
+from signtusk_realtime.auth.authorizer import Authorizer
 from signtusk_realtime.cluster.control import Control
 from signtusk_realtime.delivery.connection import Connection
 from signtusk_realtime.delivery.hub import Hub
 from signtusk_realtime.engines.engine import Engine
 from signtusk_realtime.operations.administer import Administer
 from signtusk_realtime.operations.authenticate import Authenticate
+from signtusk_realtime.operations.authorize import Authorize
 from signtusk_realtime.operations.census import Census, ConnectionLimits
 from signtusk_realtime.operations.connect import Connect
 from signtusk_realtime.operations.history import History
@@ -31,6 +33,7 @@ class Verbs:
     """See the module. Made by `make_verbs`, ended by `close`."""
 
     authenticate: Authenticate
+    authorize: Authorize
     connect: Connect
     subscriptions: Subscriptions
     receive: Receive
@@ -61,6 +64,7 @@ def make_verbs(
     new_id: Callable[[str], str],
     new_secret: Callable[[], str],
     opened: Callable[[Connection], None] = lambda connection: None,
+    authorizer: Authorizer | None = None,
 ) -> Verbs:
     """Put the verbs together. `now_ms`: wall clock; `monotonic_s`: a clock that never goes back; the rest as in each verb.
 
@@ -68,8 +72,10 @@ def make_verbs(
     """
     subscriptions = Subscriptions(engine, hub, new_id=new_id)
     tickets = Tickets(engine, now_ms=now_ms, new_secret=new_secret, lifetime_ms=ticket_lifetime_ms)
+    authorize = Authorize(authorizer, monotonic_s=monotonic_s)
     return Verbs(
         authenticate=Authenticate(tokens, tickets, control),
+        authorize=authorize,
         connect=Connect(
             hub,
             limits=session_limits,
@@ -81,9 +87,9 @@ def make_verbs(
             census=Census(connection_limits),
         ),
         subscriptions=subscriptions,
-        receive=Receive(hub, subscriptions, monotonic_s=monotonic_s, now_ms=now_ms),
+        receive=Receive(hub, subscriptions, monotonic_s=monotonic_s, now_ms=now_ms, authorize=authorize),
         publish=Publish(engine, now_ms=now_ms, new_id=new_id, max_payload_bytes=payload_bytes, counters=hub.counters),
-        history=History(engine),
+        history=History(engine, authorize=authorize),
         tickets=tickets,
         administer=Administer(engine, control, node=node, now_ms=now_ms, new_id=new_id),
     )

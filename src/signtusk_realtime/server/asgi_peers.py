@@ -32,7 +32,7 @@ from signtusk_realtime.server.outlets import Message as Written
 from signtusk_realtime.server.outlets import PumpedOutlet, Pumps
 from signtusk_realtime.server.problems import HeaderPairs, internal_problem, problem_of
 from signtusk_realtime.server.request import CONNECT_PARAMETERS, credentials_of, parse_query
-from signtusk_realtime.server.wanted import entitled, read_wanted
+from signtusk_realtime.server.wanted import permitted, read_wanted
 from signtusk_realtime.sessions.identity import Identity
 
 log = logging.getLogger(__name__)
@@ -228,7 +228,8 @@ class AsgiEventStream(Peer):
             wanted = read_wanted(headers, query, depth=limits.json_depth, max_subscriptions=limits.subscriptions)
             async with entrance.gate:
                 identity = await entrance.authenticator.authenticate(wanted.credentials(headers))
-                self._subscriptions, self._cursor = entitled(wanted.asked, identity), wanted.cursor
+                self._subscriptions = await permitted(wanted.asked, identity, entrance.authorize)
+                self._cursor = wanted.cursor
                 admission = await self._admit(identity)
         except RealtimeError as error:
             await refuse(problem_of(error), cors)

@@ -124,6 +124,7 @@ class Entrance:
         self.subscriptions = verbs.subscriptions
         self.receive = verbs.receive
         self.authenticator = verbs.authenticate
+        self.authorize = verbs.authorize
         self.policy = policy
         self.limits = limits
         self.frame_limits = FrameLimits(max_message_bytes=limits.message_bytes)

@@ -29,7 +29,7 @@ from signtusk_realtime.server.problems import (
     problem_of,
 )
 from signtusk_realtime.server.request import RequestHead
-from signtusk_realtime.server.wanted import Wanted, entitled, read_wanted
+from signtusk_realtime.server.wanted import Wanted, permitted, read_wanted
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ class EventStream(NativeProtocol):
                 if self._state != _ADMITTING:
                     return
                 identity = await entrance.authenticator.authenticate(wanted.credentials(head.headers))
-                subscriptions = entitled(wanted.asked, identity)
+                subscriptions = await permitted(wanted.asked, identity, entrance.authorize)
                 address = entrance.address_of(self._transport.get_extra_info("peername"), head.headers)
                 connection = self._open(await entrance.connect.admit(identity, address), cors)
                 if connection is not None:

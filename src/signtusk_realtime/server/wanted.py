@@ -14,6 +14,7 @@ from msgspec import Struct
 from signtusk_realtime.auth.authenticator import Credentials
 from signtusk_realtime.errors import Forbidden, InvalidInput
 from signtusk_realtime.events.subscriptions import Subscription
+from signtusk_realtime.operations.authorize import Authorize
 from signtusk_realtime.protocol.handshake import Headers
 from signtusk_realtime.server.request import (
     CONNECT_PARAMETERS,
@@ -69,6 +70,23 @@ def entitled(asked: Asked, identity: Identity) -> tuple[Subscription, ...]:
     except Forbidden as error:
         raise Forbidden(error.message) from None
     return subscriptions
+
+
+async def permitted(asked: Asked, identity: Identity, authorize: Authorize) -> tuple[Subscription, ...]:
+    """Give what is asked for if the identity may have it, and the application allows it. Where nothing was chosen: what is allowed of all.
+
+    Raises: Forbidden.
+    """
+    subscriptions = entitled(asked, identity)
+    if not authorize.is_asked:
+        return subscriptions
+    if asked.subscriptions is not None or asked.types is not None:
+        await authorize.check(identity, subscriptions)
+        return subscriptions
+    allowed = await authorize.allowed(identity, subscriptions)
+    if not allowed:
+        raise Forbidden("the application allows none of the subscriptions")
+    return allowed
 
 
 def _cursor(headers: Headers, query: dict[str, str]) -> str | None:

@@ -14,6 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Protocol, Self
 
+from signtusk_realtime.auth.authorizer import Authorizer
 from signtusk_realtime.config import InvalidSettings, Settings, check
 from signtusk_realtime.delivery.formats import STREAM, TEXTS
 from signtusk_realtime.errors import InvalidInput, Unavailable
@@ -58,14 +59,23 @@ class Server(Protocol):
 
 
 class RealtimeService:
-    """See the module. `config` is the original's object, `settings` has every name there is. Raises: InvalidSettings, with every fault."""
+    """See the module. `config` is the original's object, `settings` has every name there is. `authorizer`: the application's own word on who may
+    subscribe to what, beside grants. Raises: InvalidSettings, with every fault.
+    """
 
-    def __init__(self, config: ScalingConfig | None = None, *, settings: Settings | None = None) -> None:
+    def __init__(
+        self,
+        config: ScalingConfig | None = None,
+        *,
+        settings: Settings | None = None,
+        authorizer: Authorizer | None = None,
+    ) -> None:
         if config is not None and not isinstance(config, ScalingConfig):
             raise InvalidSettings([f"config: a ScalingConfig is expected, not {type(config).__name__}"])
         settings = Settings() if settings is None else settings
         self.settings = settings if config is None else combined(config, settings)
         check(self.settings)
+        self._authorizer = authorizer
         self._rooms: Rooms | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ending = AsyncExitStack()
@@ -92,7 +102,7 @@ class RealtimeService:
             if self._rooms is not None:
                 return
             async with AsyncExitStack() as begun:
-                rooms = await begin(self.settings, self._listeners, begun)
+                rooms = await begin(self.settings, self._listeners, begun, authorizer=self._authorizer)
                 self._ending = begun.pop_all()
             self._loop = asyncio.get_running_loop()
             self._rooms = rooms

@@ -11,6 +11,7 @@ import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
+from signtusk_realtime.auth.authorizer import Authorizer
 from signtusk_realtime.auth.development import DevelopmentAuthenticator
 from signtusk_realtime.cluster.control import Control
 from signtusk_realtime.config import Settings
@@ -48,7 +49,9 @@ class Rooms:
     limits: ServerLimits
 
 
-async def begin(settings: Settings, listeners: Listeners, begun: AsyncExitStack) -> Rooms:
+async def begin(
+    settings: Settings, listeners: Listeners, begun: AsyncExitStack, *, authorizer: Authorizer | None = None
+) -> Rooms:
     """Open the log and begin delivery; `begun` ends it all. Raises: ConfigurationError, Unavailable."""
     engine = _engine(settings)
     telling = _Telling(listeners)
@@ -68,7 +71,7 @@ async def begin(settings: Settings, listeners: Listeners, begun: AsyncExitStack)
     # An engine tells changes only: one that started is well unless it says otherwise.
     hub.health(EngineHealth("ok"))
     await engine.start(hub)
-    rooms = telling.rooms = _furnished(settings, engine, hub, control, telling)
+    rooms = telling.rooms = _furnished(settings, engine, hub, control, telling, authorizer)
     begun.push_async_callback(rooms.pumps.close)
     begun.push_async_callback(rooms.verbs.close)
     begun.push_async_callback(hub.close)
@@ -87,7 +90,9 @@ def _engine(settings: Settings) -> Engine:
     return SqliteEngine(settings.database, durability=settings.durability, retention=retention)
 
 
-def _furnished(settings: Settings, engine: Engine, hub: Hub, control: Control, telling: _Telling) -> Rooms:
+def _furnished(
+    settings: Settings, engine: Engine, hub: Hub, control: Control, telling: _Telling, authorizer: Authorizer | None
+) -> Rooms:
     limits = server_limits(settings)
     session_limits = SessionLimits(subscriptions=limits.subscriptions, json_depth=limits.json_depth, rates=limits.rates)
     pumps = Pumps(max_messages=settings.message_queue_size, max_bytes=settings.outbox_bytes)
@@ -111,6 +116,7 @@ def _furnished(settings: Settings, engine: Engine, hub: Hub, control: Control, t
         new_id=new_id,
         new_secret=new_secret,
         opened=telling.opened,
+        authorizer=authorizer,
     )
     handed = HandedIn(
         hub=hub,

@@ -1,0 +1,95 @@
+"""Ask the application's authorizer, where there is one.
+
+Owns: the time limit, how long an answer counts, what silence means.   Not: the answers (auth/authorizer.py), grants (sessions).
+Rule 1: asked at subscribe, at refresh, and before anything is replayed or read from the history.
+Rule 2: an error, or no answer in time, means no, and is not remembered. An answer counts for at most 60 s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from signtusk_realtime.auth.authorizer import Authorizer
+from signtusk_realtime.errors import Forbidden
+from signtusk_realtime.events.subscriptions import Subscription
+from signtusk_realtime.sessions.identity import Identity
+
+TIMEOUT_S: Final = 2.0
+KEPT_S: Final = 60.0
+KEPT: Final = 65_536
+"""Answers that are remembered, of all users together."""
+
+log = logging.getLogger(__name__)
+
+_Key = tuple[Identity, Subscription]
+
+
+class Authorize:
+    """See the module. `monotonic_s`: a clock that never goes back; `kept_s`: how long an answer counts, at most 60."""
+
+    def __init__(
+        self,
+        authorizer: Authorizer | None,
+        *,
+        monotonic_s: Callable[[], float],
+        timeout_s: float = TIMEOUT_S,
+        kept_s: float = KEPT_S,
+    ) -> None:
+        self._authorizer = authorizer
+        self._monotonic_s = monotonic_s
+        self._timeout_s = timeout_s
+        self._kept_s = min(kept_s, KEPT_S)
+        self._answers: OrderedDict[_Key, tuple[float, bool]] = OrderedDict()
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether there is an authorizer at all; without one everything is allowed."""
+        return self._authorizer is not None
+
+    async def check(self, identity: Identity, subscriptions: Sequence[Subscription]) -> None:
+        """Pass if every one is allowed. Raises: Forbidden, with `path` (index,) of the first that is not."""
+        for index, allowed in enumerate(await self._ask_all(identity, subscriptions)):
+            if not allowed:
+                raise Forbidden(
+                    f"{subscriptions[index].type}: the application does not allow this subscription", path=(str(index),)
+                )
+
+    async def allowed(self, identity: Identity, subscriptions: Sequence[Subscription]) -> tuple[Subscription, ...]:
+        """Give those that are allowed."""
+        answers = await self._ask_all(identity, subscriptions)
+        return tuple(s for s, allowed in zip(subscriptions, answers, strict=True) if allowed)
+
+    async def _ask_all(self, identity: Identity, subscriptions: Sequence[Subscription]) -> Sequence[bool]:
+        authorizer = self._authorizer
+        if authorizer is None:
+            return [True] * len(subscriptions)
+        return await asyncio.gather(*(self._ask(authorizer, identity, s) for s in subscriptions))
+
+    async def _ask(self, authorizer: Authorizer, identity: Identity, subscription: Subscription) -> bool:
+        key = (identity, subscription)
+        known = self._answers.get(key)
+        if known is not None and self._monotonic_s() < known[0]:
+            self._answers.move_to_end(key)
+            return known[1]
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                answer = await authorizer.may_subscribe(identity, subscription) is True
+        except TimeoutError:
+            log.warning("the authorizer did not answer in time", extra={"timeout_s": self._timeout_s})
+            return False
+        except Exception:
+            log.exception("the authorizer failed")
+            return False
+        self._answers[key] = (self._monotonic_s() + self._kept_s, answer)
+        self._answers.move_to_end(key)
+        if len(self._answers) > KEPT:
+            self._answers.popitem(last=False)
+        return answer
+
+
+UNASKED: Final = Authorize(None, monotonic_s=lambda: 0.0)
+"""Where there is no authorizer."""

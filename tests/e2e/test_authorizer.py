@@ -1,0 +1,126 @@
+"""An application's own authorizer: asked at subscribe, before replay and history, on both transports; silence and failure mean no."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from signtusk_realtime.events.subscriptions import Filters, Subscription
+from signtusk_realtime.operations.authorize import KEPT_S, Authorize
+from signtusk_realtime.sessions.identity import Identity
+from tests.support.samples import sample
+from tests.support.server import IDENTITY, StreamPeer, WebSocketPeer, call, history, publish, serving
+
+OPEN = {"type": "document_updates", "filters": {"documentId": "open"}}
+SECRET = {"type": "document_updates", "filters": {"documentId": "secret"}}
+EVENTS = "/api/realtime/events"
+WHO = Identity(user_id="user123", organization_id="org123")
+
+
+class Asked:
+    """Answers by a function, and remembers what it was asked."""
+
+    def __init__(self, answer: Callable[[Subscription], Awaitable[bool]]) -> None:
+        self.asked: list[Subscription] = []
+        self._answer = answer
+
+    async def may_subscribe(self, identity: Identity, subscription: Subscription, /) -> bool:
+        self.asked.append(subscription)
+        return await self._answer(subscription)
+
+
+async def _all_but_secret(subscription: Subscription) -> bool:
+    return subscription.type == "document_updates" and subscription.filters.document_id != "secret"
+
+
+async def test_a_subscription_is_asked_about() -> None:
+    """What is not allowed is forbidden with its place, the rest is served, and later messages wait their turn."""
+    async with serving(authorizer=Asked(_all_but_secret)) as it, await WebSocketPeer.open(it.port) as peer:
+        await peer.message()
+        await peer.ask({"type": "subscribe", "requestId": "r1", "subscriptions": [OPEN, SECRET]})
+        await peer.ask({"type": "ping", "requestId": "r2"})
+        refused, pong = await peer.message(), await peer.message()
+        assert (refused["code"], refused["path"], refused["requestId"]) == ("forbidden", "$.subscriptions[1]", "r1")
+        assert (pong["type"], pong["requestId"]) == ("pong", "r2")
+        assert "cursor" not in pong
+        await peer.ask({"type": "subscribe", "subscription": SECRET})
+        assert (await peer.message())["path"] == "$.subscription"
+        await peer.ask({"type": "subscribe", "subscription": OPEN})
+        await peer.ask({"type": "ping"})
+        assert [(await peer.message())["type"] for _ in range(2)] == ["subscribed", "pong"]
+        await publish(it.port, sample("document_update", id="e1", documentId="secret"))
+        await publish(it.port, sample("document_update", id="e2", documentId="open"))
+        assert (await peer.message())["event"]["id"] == "e2"  # type: ignore[index]  # JSON
+
+
+async def test_a_stream_and_the_history_are_asked_about() -> None:
+    """A chosen selection is refused whole; without one what is allowed of all is served."""
+    async with serving(authorizer=Asked(_all_but_secret)) as it:
+        await publish(it.port, sample("document_update", id="e1"))
+        await publish(it.port, sample("organization_activity", id="e2"))
+        chosen = f"{IDENTITY}&types=document_updates&documentId=secret"
+        assert (await call(it.port, "GET", f"{EVENTS}?{chosen}")).code == "forbidden"
+        assert (await call(it.port, "GET", f"/api/realtime/history?{chosen}")).code == "forbidden"
+        async with await StreamPeer.open(it.port, f"{IDENTITY}&lastEventId=earliest") as peer:
+            await peer.message()
+            subscribed = await peer.message()
+            assert subscribed["subscriptions"] == [{"type": "document_updates"}]
+            assert (await peer.message())["id"] == "e1"
+        assert [event["id"] for event in await history(it.port)] == ["e1"]
+
+
+async def test_an_authorizer_never_widens() -> None:
+    """Who may not have something by its grants does not get it because the application says yes."""
+
+    async def yes(_: Subscription) -> bool:
+        return True
+
+    async with serving(authorizer=Asked(yes)) as it, await StreamPeer.open(it.port, IDENTITY) as peer:
+        await peer.message()
+        await peer.message()
+        await publish(it.port, sample("notification", id="n1", userId="somebody else"))
+        await publish(it.port, sample("document_update", id="e1"))
+        assert (await peer.message())["id"] == "e1"
+
+
+async def _fails(_: Subscription) -> bool:
+    raise ValueError("the application's database is away")
+
+
+async def _says_maybe(_: Subscription) -> bool:
+    return "yes"  # type: ignore[return-value]  # an application without types
+
+
+async def _never(_: Subscription) -> bool:
+    await asyncio.get_running_loop().create_future()
+    return True
+
+
+@pytest.mark.parametrize("answer", [_fails, _says_maybe, _never])
+async def test_anything_but_yes_means_no(answer: Callable[[Subscription], Awaitable[bool]]) -> None:
+    """An error, another value than True, and silence beyond the time limit refuse; errors and silence are asked again."""
+    authorizer = Asked(answer)
+    authorize = Authorize(authorizer, monotonic_s=lambda: 0.0, timeout_s=0.01)
+    wanted = (Subscription("document_updates"),)
+    assert await authorize.allowed(WHO, wanted) == ()
+    assert await authorize.allowed(WHO, wanted) == ()
+    assert len(authorizer.asked) == (1 if answer is _says_maybe else 2)
+
+
+async def test_an_answer_counts_for_a_minute_at_most() -> None:
+    """It is remembered for one identity and one subscription, and asked again after its time, whatever was configured."""
+    now = 1000.0
+    authorizer = Asked(_all_but_secret)
+    authorize = Authorize(authorizer, monotonic_s=lambda: now, kept_s=3600)
+    wanted = (Subscription("document_updates"),)
+    for _ in range(3):
+        assert await authorize.allowed(WHO, wanted) == wanted
+    assert len(authorizer.asked) == 1
+    await authorize.allowed(Identity(user_id="another", organization_id="org123"), wanted)
+    await authorize.allowed(WHO, (Subscription("document_updates", Filters(document_id="d")),))
+    assert len(authorizer.asked) == 3
+    now += KEPT_S
+    await authorize.allowed(WHO, wanted)
+    assert len(authorizer.asked) == 4
