@@ -10,16 +10,19 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from types import TracebackType
-from typing import Final, TextIO
+from typing import TYPE_CHECKING, Final, TextIO
 
-import structlog
-from structlog.typing import EventDict, Processor, WrappedLogger
+if TYPE_CHECKING:
+    from structlog.typing import EventDict
 
 MESSAGE: Final = "message"
-"""The key of a record's text. Why not structlog's own `event`: that is a word of our domain, and `logging` keeps this one free."""
+"""The key of a record's text. Why not `event`, as others have it: that is a word of our domain, and `logging` keeps this one free."""
 
-_FIRST: Final = ("timestamp", "level", "logger", MESSAGE)
+_OWN_FIELDS: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+"""What a record has, the last two once another formatter saw it. All else was given by who logged."""
 
 
 def configure(stream: TextIO | None = None) -> None:
@@ -34,23 +37,51 @@ def configure(stream: TextIO | None = None) -> None:
 
 def make_handler(stream: TextIO, *, is_readable: bool) -> logging.Handler:
     """Give a handler that writes to a stream: for people, or a JSON object a line."""
-    last: list[Processor] = [structlog.dev.ConsoleRenderer(event_key=MESSAGE)]
-    if not is_readable:
-        last = [structlog.processors.format_exc_info, _json]
     handler = _Handler(stream)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[
-                _name_message,
-                structlog.stdlib.ExtraAdder(),
-                structlog.stdlib.add_log_level,
-                structlog.stdlib.add_logger_name,
-                structlog.processors.TimeStamper(fmt="iso", utc=True),
-            ],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
-        )
-    )
+    handler.setFormatter(_readable() if is_readable else _JsonLines())
     return handler
+
+
+def _readable() -> logging.Formatter:
+    # Measured: loading what makes a terminal's lines takes longer than opening the log; a service that restarts does not need it.
+    import structlog  # noqa: PLC0415
+
+    def name_message(_logger: object, _name: str, fields: EventDict) -> EventDict:
+        fields[MESSAGE] = fields.pop("event")
+        return fields
+
+    # Why plain: the default shows local variables beside a traceback, and among them may be tokens.
+    last = structlog.dev.ConsoleRenderer(event_key=MESSAGE, exception_formatter=structlog.dev.plain_traceback)
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[
+            name_message,
+            structlog.stdlib.ExtraAdder(),
+            structlog.stdlib.add_log_level,
+            structlog.stdlib.add_logger_name,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+        ],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, last],
+    )
+
+
+class _JsonLines(logging.Formatter):
+    """Writes a record as a JSON object: when, how grave, who and what first, then its fields, then the error."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Give the line. Raises: whatever the record's text raises when it is put together."""
+        first = {
+            "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds")[:-6] + "Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            MESSAGE: record.getMessage(),
+        }
+        fields: dict[str, object] = {name: value for name, value in vars(record).items() if name not in _OWN_FIELDS}
+        fields = {**first, **fields, **first}
+        if record.exc_info:
+            fields["exception"] = self.formatException(record.exc_info)
+        if record.stack_info:
+            fields["stack"] = self.formatStack(record.stack_info)
+        return _line(fields)
 
 
 def _log_uncaught(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
@@ -71,15 +102,9 @@ class _Handler(logging.StreamHandler[TextIO]):
         self.flush()
 
 
-def _name_message(_logger: WrappedLogger, _name: str, fields: EventDict) -> EventDict:
-    fields[MESSAGE] = fields.pop("event")
-    return fields
-
-
-def _json(_logger: WrappedLogger, _name: str, fields: EventDict) -> str:
-    fields = {**{name: fields[name] for name in _FIRST if name in fields}, **fields}
+def _line(fields: Mapping[str, object]) -> str:
     try:
         return json.dumps(fields, default=repr, allow_nan=False)
     except (ValueError, TypeError, RecursionError):
         # Not a number, a key that is no text, a circle: then each value as text, which is always possible.
-        return json.dumps({str(key): value if isinstance(value, str) else repr(value) for key, value in fields.items()})
+        return json.dumps({key: value if isinstance(value, str) else repr(value) for key, value in fields.items()})

@@ -125,6 +125,32 @@ def test_a_terminal_gets_something_readable() -> None:
         json.loads(text)
 
 
+def test_a_terminal_gets_the_same_fields_and_no_secrets() -> None:
+    """A field named like a word of the log library does not take the message's place, and a traceback shows no variables."""
+
+    def fail(log: logging.Logger) -> None:
+        token = "secret" + "-token"
+        try:
+            raise ValueError(len(token))
+        except ValueError:
+            log.exception("commit failed", extra={"event": "evt_1"})
+
+    text = written(fail, is_readable=True)
+    assert "commit failed" in text
+    assert "evt_1" in text
+    assert "ValueError: 12" in text
+    assert "secret-token" not in text
+
+
+def test_a_record_that_others_have_written_too_is_the_same() -> None:
+    """What another handler leaves on a record is no field of ours."""
+    record = logging.makeLogRecord({"name": "x", "levelname": "INFO", "msg": "hello %s", "args": ("you",), "port": 1})
+    logging.Formatter("%(asctime)s %(message)s").format(record)
+    stream = io.StringIO()
+    ours.make_handler(stream, is_readable=False).handle(record)
+    assert list(as_object(stream.getvalue())) == ["timestamp", "level", "logger", "message", "port"]
+
+
 @pytest.fixture
 def root() -> Iterator[logging.Logger]:
     logger = logging.getLogger()
