@@ -11,7 +11,7 @@ export AUTOBAHN
 
 PYTEST := .venv/bin/python -m pytest
 
-.PHONY: help setup runtime serve test check format bench conformance spec lock clean
+.PHONY: help setup runtime serve test faults check format bench conformance spec lock clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | while IFS=$$'\t' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -39,6 +39,9 @@ check: setup ## formatting, lint, types and the import law
 format: setup ## format the code and mend what the linter can mend
 	@.venv/bin/ruff check --fix-only --quiet .
 	@.venv/bin/ruff format .
+
+faults: setup ## kill and restart the real server for minutes: KILLS=200 RESTARTS=20, about 10 minutes
+	@KILLS=$${KILLS:-200} RESTARTS=$${RESTARTS:-20} $(PYTEST) tests/faults/test_kill_server.py tests/faults/test_rolling_restart.py $(ARGS)
 
 bench: ## measure against peers in the same run (ARGS='--short'); benchmarks/README.md explains
 	@scripts/environment.sh bench

@@ -10,131 +10,34 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import Callable
 from pathlib import Path
-from time import monotonic
 
 import httpx2
-import msgspec
 import pytest
 
 from signtusk_realtime.client import delays
-from signtusk_realtime.client.address import parse_address
 from signtusk_realtime.client.delays import Delays
-from signtusk_realtime.client.event_stream import open_event_stream
-from signtusk_realtime.client.failures import Lost
-from signtusk_realtime.client.link import Credentials, Link, Opener, Wanted
-from signtusk_realtime.client.messages import Message
-from signtusk_realtime.client.websocket import open_websocket
-from signtusk_realtime.events.subscriptions import Subscription
-from signtusk_realtime.protocol import cursor as cursors
-from tests.support.command import Api, document_update, serving
+from tests.support.command import Api, a_free_port, document_update, serving
+from tests.support.followers import ORGANIZATION, Stage, followers, offset_of, read_log
 from tests.support.history import Attempt, Observed
 
-ORGANIZATION = "org123"
 RESTARTS = int(os.environ.get("RESTARTS", "3"))
 PUBLISHERS = 4
 FOLLOWERS = 20
 EVENTS_PER_LIFE = 60
 LONGEST_S = delays.LONGEST_S if RESTARTS > 3 else 0.5
 """Between two tries of a client: its own rule where times are told, no longer than necessary else."""
-DEADLINE_S = 30.0
 
 pytestmark = pytest.mark.timeout(60 + 20 * RESTARTS)
 
 
-def offset_of(text: object) -> int:
-    """Give the offset that a cursor names. Nobody else may look into one."""
-    assert isinstance(text, str)
-    cursor = cursors.decode(ORGANIZATION, text)
-    assert cursor is not None
-    assert cursor.organization is not None
-    return cursor.organization.offset
-
-
-class Follower:
-    """Follows all document events, whatever becomes of its connections, and keeps what it was shown as it came: repetitions too."""
-
-    def __init__(self, opener: Opener) -> None:
-        self.ids: list[str] = []
-        self.faults: list[str] = []
-        self.offset = 0
-        self.lives = 0
-        self.is_up = False
-        """Whether it is connected, and has what was there when it came."""
-        self.lost: list[str] = []
-        self.back_s: list[float] = []
-        self._opener = opener
-        self._cursor: str | None = None
-        self._lost_at: float | None = None
-        self._leave_at: float | None = None
-        self._delays = Delays(random.random, longest_s=LONGEST_S)
-
-    async def follow(self, url: str, crowd: Crowd) -> None:
-        """Go on until cancelled."""
-        while True:
-            link = None
-            try:
-                link = await self._opener(
-                    Wanted(
-                        parse_address(url),
-                        Credentials(user_id="user123", organization_id=ORGANIZATION),
-                        (Subscription("document_updates"),),
-                        self._cursor,
-                    )
-                )
-                await self._listen(link, crowd)
-            except Lost as lost:
-                if self.is_up:
-                    self.is_up, self._lost_at = False, monotonic()
-                    self.lost.append(lost.reason)
-                delay_s = self._delays.next()
-                if self._leave_at is not None:
-                    delay_s, self._leave_at = max(0.0, self._leave_at - monotonic()), None
-            finally:
-                if link is not None:
-                    await link.close()
-            await asyncio.sleep(delay_s)  # what a client does, and the test measures
-
-    async def _listen(self, link: Link, crowd: Crowd) -> None:
-        target: int | None = None
-        while True:
-            message = (await link.receive()).message
-            if message.type == "subscribed":
-                target = crowd.top
-                self.lives += 1
-                self._delays.reset()
-                if message.recovered is False:
-                    self.faults.append(f"not recovered: {message.reason}")
-            self._take(message)
-            if target is not None and self.offset >= target:
-                target, self.is_up = None, True
-                if self._lost_at is not None:
-                    self.back_s.append(monotonic() - self._lost_at)
-            crowd.moved.set()
-
-    def _take(self, message: Message) -> None:
-        if message.type == "event":
-            self.ids.append(msgspec.json.decode(message.event, type=dict)["id"])
-        elif message.type == "reconnect":
-            self._leave_at = monotonic() + (message.after_ms or 0) / 1000
-        elif message.type == "resync":
-            self.faults.append(f"resync: {message.reason}")
-        if message.cursor is not None:
-            offset = offset_of(message.cursor)
-            if offset < self.offset:
-                self.faults.append(f"the cursor went back from {self.offset} to {offset}")
-            self._cursor, self.offset = message.cursor, offset
-
-
-class Crowd:
+class Crowd(Stage):
     """Publishers and followers over all lives of a server."""
 
     def __init__(self) -> None:
-        self.followers = [Follower(open_websocket if n % 2 else open_event_stream) for n in range(FOLLOWERS)]
+        super().__init__()
+        self.followers = followers(FOLLOWERS, LONGEST_S)
         self.observed = Observed({f"p{n}": [] for n in range(PUBLISHERS)}, [f.ids for f in self.followers])
-        self.moved = asyncio.Event()
-        self.top = 0
         self.unanswered = 0
         self.is_over = False
 
@@ -165,33 +68,9 @@ class Crowd:
             attempt.offsets = tuple(offset_of(result["cursor"]) for result in answer.json()["results"])
         return answer.status_code == 200
 
-    async def until(self, what: str, condition: Callable[[], bool]) -> None:
-        """Wait for something that the crowd does."""
-        try:
-            async with asyncio.timeout(DEADLINE_S):
-                while not condition():
-                    self.moved.clear()
-                    await self.moved.wait()
-        except TimeoutError:
-            raise AssertionError(f"not in time: {what}") from None
-
     def have_come_back(self, lives: int) -> bool:
         """Say whether all followers were connected in so many lives, and caught up with what was there when they came."""
         return all(follower.lives >= lives and follower.is_up for follower in self.followers)
-
-
-async def a_free_port(cwd: Path) -> str:
-    """Give a port that a server had and gave back."""
-    async with serving(cwd, "--database", ":memory:") as served:
-        assert await served.terminate() == 0
-    return str(served.port)
-
-
-async def read_log(url: str) -> list[tuple[int, str]]:
-    """Give the history's offsets with the events' ids."""
-    async with Api(url) as api:
-        entries = await api.history(ORGANIZATION)
-    return [(offset_of(entry["cursor"]), entry["event"]["id"]) for entry in entries]
 
 
 async def live(crowd: Crowd, cwd: Path, port: str, life: int) -> list[tuple[int, str]]:
@@ -205,7 +84,8 @@ async def live(crowd: Crowd, cwd: Path, port: str, life: int) -> list[tuple[int,
             crowd.is_over = True
             await crowd.until("everything answered", lambda: not crowd.observed.unanswered())
             await crowd.until("everything shown", lambda: all(f.offset >= crowd.top for f in crowd.followers))
-            log = await read_log(served.url)
+            async with Api(served.url) as api:
+                _, log = await read_log(api)
         assert await served.terminate() == 0
         assert {line["level"] for line in served.lines} == {"info"}, served.lines
     return log

@@ -125,6 +125,13 @@ async def serving(cwd: Path, *options: str, environment: Mapping[str, str] | Non
         await _end(process)
 
 
+async def a_free_port(cwd: Path) -> str:
+    """Give a port that a server had and gave back, for servers that come one after the other."""
+    async with serving(cwd, "--database", ":memory:") as served:
+        assert await served.terminate() == 0
+    return str(served.port)
+
+
 async def _spawn(
     arguments: Sequence[str], cwd: Path, environment: Mapping[str, str] | None, stdout: int
 ) -> asyncio.subprocess.Process:

@@ -79,9 +79,17 @@ def _disorder(attempts: Sequence[Attempt], places: dict[str, int]) -> Iterator[s
 
 def _leaks(ids: Sequence[str], places: dict[str, int]) -> Iterator[str]:
     """A subscriber to everything sees the log's entries one after the other, from some place on."""
+    top = 0
+    shown: set[str] = set()
     for event_id in ids:
-        if event_id not in places:
+        place = places.get(event_id)
+        if place is None:
             yield f"leaked: {event_id}"
-    for earlier, later in pairwise(event_id for event_id in ids if event_id in places):
-        if places[later] != places[earlier] + 1:
-            yield f"skipped: {later}"
+        elif event_id in shown:
+            yield f"shown twice: {event_id}"
+        elif place < top:
+            yield f"shown late: {event_id}"
+        elif top and place != top + 1:
+            yield f"skipped before: {event_id}"
+        shown.add(event_id)
+        top = max(top, place or 0)
