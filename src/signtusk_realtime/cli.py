@@ -14,7 +14,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, NoReturn
 
 from signtusk_realtime import __version__
 from signtusk_realtime.config import SETTINGS, Configuration, InvalidSettings, load
@@ -22,15 +22,18 @@ from signtusk_realtime.config.check import SERVE_DEFAULTS
 from signtusk_realtime.config.settings import NONE, Setting, Value, values_of
 from signtusk_realtime.errors import ConfigurationError, InvalidInput, RealtimeError, Unavailable
 
+
+def _say_what_is_missing(error: ModuleNotFoundError) -> NoReturn:
+    """End: the library was installed without what only the command needs. Raises: the error itself, if it is a defect of ours."""
+    if error.name is None or error.name.startswith("signtusk_realtime"):
+        raise error
+    sys.exit(f"the command needs {error.name}: install signtusk-realtime[server]")
+
+
 try:
     from cyclopts import App, CycloptsError, Group, Parameter
-
-    from signtusk_realtime.serving import serve as run_server
 except ModuleNotFoundError as error:
-    if error.name is None or error.name.startswith("signtusk_realtime"):
-        raise
-    # The library was installed without what only the command needs.
-    sys.exit(f"the command needs {error.name}: install signtusk-realtime[server]")
+    _say_what_is_missing(error)
 
 DONE: Final = 0
 FAILED: Final = 1
@@ -86,6 +89,10 @@ def _complain(code: int, *lines: str) -> int:
 def serve(config: Path | None = None, **options: str) -> int:
     """Serve WebSocket, event stream and the HTTP API until it is told to stop."""
     configuration = load(options, os.environ, config)
+    try:
+        from signtusk_realtime.serving import serve as run_server  # noqa: PLC0415 - other commands need no server
+    except ModuleNotFoundError as error:
+        _say_what_is_missing(error)
     try:
         run_server(configuration)
     except RealtimeError as error:

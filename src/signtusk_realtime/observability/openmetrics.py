@@ -25,7 +25,6 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from signtusk_realtime.observability.counters import Histogram
 from signtusk_realtime.observability.metrics import Metrics, resident_bytes
 
-CONTENT_TYPE: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 PREFIX: Final = "signtusk_realtime_"
 
 

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from signtusk_realtime.observability.metrics import MetricsReport
-from signtusk_realtime.observability.openmetrics import CONTENT_TYPE as OPENMETRICS_TYPE
 from signtusk_realtime.server.entrance import ServerLimits
 from signtusk_realtime.server.http import examples
 from signtusk_realtime.server.http.health import HealthReport, Probe
+from signtusk_realtime.server.http.metrics import OPENMETRICS_TYPE
 from signtusk_realtime.server.http.openapi.parts import (
     ANY_REQUEST,
     WITH_IDENTITY,
