@@ -112,8 +112,11 @@ class Follower:
                 if self.is_up:
                     self.is_up, self._lost_at = False, monotonic()
                     self.lost.append(lost.reason)
-                delay_s = self._delays.next()
-                if self._leave_at is not None:
+                if lost.is_restart or self._leave_at is not None:
+                    self._delays.expect_restart()
+                if self._leave_at is None:
+                    delay_s = self._delays.next()
+                else:
                     delay_s, self._leave_at = max(0.0, self._leave_at - monotonic()), None
             finally:
                 if link is not None:
