@@ -216,7 +216,7 @@ class CatchUp:
     def _may_fill(self, name: LogName, missed: int) -> bool:
         """Say whether a tail may be filled with that many entries; of a log not known to be long, that is tried."""
         entry_bytes = self._entry_bytes.get(name)
-        return entry_bytes is None or missed * entry_bytes <= self._fill_bytes
+        return self._fill_bytes > 0 and (entry_bytes is None or missed * entry_bytes <= self._fill_bytes)
 
     @property
     def _fill_bytes(self) -> int:
