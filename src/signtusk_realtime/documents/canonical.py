@@ -6,28 +6,29 @@ Rule: strings stand as they came, not normalized, so that whoever has the data c
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from hashlib import sha256
+from json.encoder import encode_basestring
 from typing import Final
+
+import msgspec
 
 from signtusk_realtime.documents.values import Json, nfc
 
 # RFC 8785 escapes what this encoder escapes, in the same way: quotes, backslashes and control characters, lower-case hex.
-_SORTED: Final = json.JSONEncoder(
-    ensure_ascii=False, check_circular=False, allow_nan=False, sort_keys=True, separators=(",", ":")
-)
-_STRING: Final = json.JSONEncoder(ensure_ascii=False).encode
-_PERHAPS_FLOAT: Final = re.compile(r"[0-9][.e]")
+_SORTED: Final = msgspec.json.Encoder(order="sorted")
+_STRING: Final = encode_basestring
+# Of finite numbers the two write only whole floats and exponents differently.
+_PERHAPS_OTHERWISE: Final = re.compile(r"\.0(?![0-9])|[0-9]e")
 # Beyond the basic plane the order of code units is not that of code points.
 _ASTRAL: Final = re.compile("[\U00010000-\U0010ffff]")
 
 
 def canonical(value: Json) -> str:
     """Give the RFC 8785 form of a value that passed `check_value`."""
-    text = _SORTED.encode(value)
-    if _PERHAPS_FLOAT.search(text) or (not text.isascii() and _ASTRAL.search(text)):
+    text = _SORTED.encode(value).decode()
+    if _PERHAPS_OTHERWISE.search(text) or (not text.isascii() and _ASTRAL.search(text)):
         return _write(value, lambda string: string)
     return text
 
@@ -71,14 +72,18 @@ def _digits(text: str) -> tuple[str, str, int]:
     return sign, digits.rstrip("0") or "0", point
 
 
+def _code_units(member: tuple[str, Json]) -> bytes:
+    return member[0].encode("utf-16-be")
+
+
 def _write(value: Json, text: Callable[[str], str]) -> str:
     if isinstance(value, str):
         return _STRING(text(value))
     if isinstance(value, dict):
-        members = sorted(value.items(), key=lambda member: member[0].encode("utf-16-be"))
+        members = sorted(value.items(), key=_code_units)
         return "{" + ",".join([f"{_STRING(key)}:{_write(item, text)}" for key, item in members]) + "}"
     if isinstance(value, list):
         return "[" + ",".join([_write(item, text) for item in value]) + "]"
     if value is None or isinstance(value, bool):
-        return _SORTED.encode(value)
+        return _SORTED.encode(value).decode()
     return number(value)

@@ -7,14 +7,13 @@ An edit that breaks a rule by itself is the application's business.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from signtusk_realtime.documents.nodes import get, keyed
-from signtusk_realtime.documents.paths import ANY, Path
-from signtusk_realtime.documents.policy import Pattern, Policy
-from signtusk_realtime.documents.values import ABSENT, Json, Node, Object
+from signtusk_realtime.documents.nodes import get, keyed, places
+from signtusk_realtime.documents.paths import Path
+from signtusk_realtime.documents.policy import Policy
+from signtusk_realtime.documents.values import Object
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,28 +41,13 @@ def broken(document: Object, policy: Policy) -> list[Broken]:
         ids = keyed(get(document, reference.to)) or {}
         found += [
             Broken(path, "dangling_reference", (*reference.to, value) if isinstance(value, str) else path)
-            for path, value in _places(document, reference.at)
+            for path, value in places(document, reference.at)
             if value is not None and not (isinstance(value, str) and value in ids)
         ]
     for minimum in policy.minimums:
         found += [
             Broken(path, "invariant", path)
-            for path, value in _places(document, minimum.at)
+            for path, value in places(document, minimum.at)
             if isinstance(value, bool) or not isinstance(value, int | float) or value < minimum.least
         ]
     return found
-
-
-def _places(node: Node, pattern: Pattern, path: Path = ()) -> Iterator[tuple[Path, Json]]:
-    """Give every place that a pattern leads to, with what stands there."""
-    if node is ABSENT:
-        return
-    if not pattern:
-        yield path, node
-        return
-    members = node if isinstance(node, dict) else keyed(node)
-    if members is None:
-        return
-    names = members if pattern[0] == ANY else [pattern[0]]
-    for name in names:
-        yield from _places(members.get(name, ABSENT), pattern[1:], (*path, name))

@@ -11,21 +11,17 @@ Rule 4: a value that current has already is kept as current has it, not as incom
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
 
 from signtusk_realtime.documents.canonical import key_of
 from signtusk_realtime.documents.conflicts import ORDER, Conflict, Place, Reason
-from signtusk_realtime.documents.nodes import Elements, keyed, members_of
-from signtusk_realtime.documents.ops import diff
+from signtusk_realtime.documents.nodes import Elements, get, keyed, members_of, places
 from signtusk_realtime.documents.order import arrange, compare
-from signtusk_realtime.documents.paths import Path, parse_pointer
+from signtusk_realtime.documents.paths import Path
 from signtusk_realtime.documents.policy import Members, Policy, Strategy, strictest
 from signtusk_realtime.documents.sequence import Side
 from signtusk_realtime.documents.sequence import merge as merge_sequences
 from signtusk_realtime.documents.text import Hunk, merge_text
-from signtusk_realtime.documents.values import ABSENT, Json, Node, Object, equal, json_type
-
-_SCALARS: Final = frozenset((str, int, float, bool, type(None)))
+from signtusk_realtime.documents.values import ABSENT, SCALARS, Json, Node, Object, alike, equal, json_type
 
 
 class Merge:
@@ -65,8 +61,9 @@ class Merge:
             if name in grouped:
                 continue
             other = incoming.get(name, ABSENT)
+            # `alike`, written out: this loop is most of what a merge does.
             kind = type(value)
-            if value is other or (kind is type(other) and kind in _SCALARS and value == other):
+            if value is other or (kind is type(other) and kind in SCALARS and value == other):
                 result[name] = value
                 continue
             merged = self.node((*path, name), base.get(name, ABSENT), value, other)
@@ -83,20 +80,33 @@ class Merge:
             merged = self._group(path, members, base, current, incoming)
             values = merged if isinstance(merged, dict) else {}
             result.update(values)
-            changed = changed or any(values.get(each, ABSENT) is not current.get(each, ABSENT) for each in members)
+            for each in members:
+                changed = changed or values.get(each, ABSENT) is not current.get(each, ABSENT)
         return result if changed else current
 
     def _group(self, path: Path, members: Members, base: Object, current: Object, incoming: Object) -> Node:
+        for each in members:
+            if not alike(current.get(each, ABSENT), incoming.get(each, ABSENT)):
+                break
+        else:
+            return members_of(current, members)
         before, ours, others = members_of(base, members), members_of(current, members), members_of(incoming, members)
         if equal(others, before) or equal(ours, others):
             return ours
         if equal(ours, before):
             return others
         guards = [
-            strategy
+            guard
             for each in members
-            if not all(equal(side.get(each, ABSENT), base.get(each, ABSENT)) for side in (current, incoming))
-            for strategy in self._policy.guards_within((*path, each))
+            for guard in self._guards(
+                (*path, each),
+                base.get(each, ABSENT),
+                *(
+                    side.get(each, ABSENT)
+                    for side in (current, incoming)
+                    if not equal(side.get(each, ABSENT), base.get(each, ABSENT))
+                ),
+            )
         ]
         is_deleted = ours is ABSENT or others is ABSENT
         reason: Reason = "delete_vs_edit" if is_deleted else "add_add" if before is ABSENT else "group"
@@ -106,13 +116,11 @@ class Merge:
     def _keyed(self, path: Path, base: Elements, current: Elements, incoming: Elements, kept: list[Json]) -> Node:
         result: dict[str, Node] = {}
         for identity in [*current, *(each for each in incoming if each not in current)]:
-            merged = self.node(
-                (*path, identity),
-                base.get(identity, ABSENT),
-                current.get(identity, ABSENT),
-                incoming.get(identity, ABSENT),
-            )
-            if merged is not ABSENT:
+            seen, ours, others = (side.get(identity, ABSENT) for side in (base, current, incoming))
+            # Most elements were left alone, and finding that out costs less than merging them.
+            if ours is not ABSENT and (equal(ours, others) or equal(others, seen)):
+                result[identity] = ours
+            elif (merged := self.node((*path, identity), seen, ours, others)) is not ABSENT:
                 result[identity] = merged
         ids = self._order(path, base, current, incoming, result)
         if len(ids) == len(kept) and all(result[each] is old for each, old in zip(ids, kept, strict=True)):
@@ -130,6 +138,7 @@ class Merge:
         if not orders.clash:
             return by_incoming
         kept = list[Json](current)
+        guard = self._policy.guard((*path, ORDER))
         chosen = self._clash(
             Place(path, is_order=True),
             "order",
@@ -137,7 +146,7 @@ class Merge:
             kept,
             list[Json](incoming),
             list[Json](by_incoming),
-            self._policy.guards_within((*path, ORDER)),
+            [] if guard is None else [guard],
         )
         return arrange(current, list(incoming), remaining, added) if chosen is kept else by_incoming
 
@@ -147,16 +156,9 @@ class Merge:
         place = Place(path)
         if current is ABSENT or incoming is ABSENT:
             edit = incoming if current is ABSENT else current
-            guards = [
-                guard
-                for each in diff(base, edit, path)
-                for guard in self._policy.guards_within(parse_pointer(each.path))
-            ]
-            own = self._policy.guard(path)
-            return self._clash(
-                place, "delete_vs_edit", base, current, incoming, edit, guards if own is None else [own, *guards]
-            )
-        guards = list(self._policy.guards_within(path))
+            guards = self._guards(path, base, edit)
+            return self._clash(place, "delete_vs_edit", base, current, incoming, edit, guards)
+        guards = self._guards(path, base, current, incoming)
         if isinstance(current, list) and isinstance(incoming, list):
             return self._array(place, base, current, incoming, guards)
         if base is ABSENT:
@@ -203,6 +205,18 @@ class Merge:
         reason: Reason = "add_add" if base is ABSENT else "sequence"
         return self._clash(place, reason, base, current, incoming, merged, guards)
 
+    def _guards(self, path: Path, base: Node, *sides: Node) -> list[Strategy]:
+        """Give what guards a place, and what guards those below it that a side changed. Without sides nothing is guarded."""
+        if not sides:
+            return []
+        own = self._policy.guard(path)
+        below = [
+            strategy
+            for pattern, strategy in self._policy.guards_below(path)
+            if any(_is_changed(base, side, pattern) for side in sides)
+        ]
+        return below if own is None else [own, *below]
+
     def _clash(
         self,
         place: Place,
@@ -219,6 +233,16 @@ class Merge:
         if strategy == "overwrite":
             return incoming
         return merged if strategy == "merge" else current
+
+
+def _is_changed(base: Node, side: Node, pattern: Path) -> bool:
+    """Say whether a side changed anything that a pattern leads to."""
+    if pattern[-1] == ORDER:
+        found = {at for node in (base, side) for at, _ in places(node, pattern[:-1])}
+        arrays = [(keyed(get(base, at)) or {}, keyed(get(side, at)) or {}) for at in found]
+        return any(compare(before, after, after).by_current for before, after in arrays)
+    found = {at for node in (base, side) for at, _ in places(node, pattern)}
+    return any(not equal(get(base, at), get(side, at)) for at in found)
 
 
 def _merge_set(base: list[Json], current: list[Json], incoming: list[Json]) -> list[Json]:

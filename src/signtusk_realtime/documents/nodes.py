@@ -6,9 +6,10 @@ Rule: a keyed array is an array of objects with unique string ids, the empty one
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
+from signtusk_realtime.documents.paths import ANY, Path
 from signtusk_realtime.documents.values import ABSENT, Json, Node, Object
 
 Elements: TypeAlias = "dict[str, Object]"
@@ -43,6 +44,20 @@ def get(node: Node, path: Iterable[str]) -> Node:
         if node is ABSENT:
             return ABSENT
     return node
+
+
+def places(node: Node, pattern: Path, at: Path = ()) -> Iterator[tuple[Path, Json]]:
+    """Give every place that a pattern leads to below the node, with what stands there."""
+    if node is ABSENT:
+        return
+    if not pattern:
+        yield at, node
+        return
+    members = node if isinstance(node, dict) else keyed(node)
+    if members is None:
+        return
+    for name in members if pattern[0] == ANY else pattern[:1]:
+        yield from places(members.get(name, ABSENT), pattern[1:], (*at, name))
 
 
 class Reader:

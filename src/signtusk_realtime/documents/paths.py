@@ -84,4 +84,8 @@ def reaches_into(pattern: Path, path: Path) -> bool:
 
 
 def _fits(pattern: Path, path: Path) -> bool:
-    return all(one in (ANY, other) for one, other in zip(pattern, path, strict=False))
+    return all(map(_fits_one, pattern, path))
+
+
+def _fits_one(wanted: str, segment: str) -> bool:
+    return wanted in (segment, ANY)

@@ -78,12 +78,9 @@ class Policy:
         found = [pattern for pattern in self.guards if covers(pattern, path)]
         return self.guards[max(found, key=_precision)] if found else None
 
-    def guards_within(self, path: Path) -> Iterable[Strategy]:
-        """Give the strategies that guard this place or something below it."""
-        own = self.guard(path)
-        if own is not None:
-            yield own
-        yield from [strategy for pattern, strategy in self.guards.items() if reaches_into(pattern, path)]
+    def guards_below(self, path: Path) -> Iterable[tuple[Pattern, Strategy]]:
+        """Give what guards places below this one, each pattern from here on."""
+        return [(each[len(path) :], strategy) for each, strategy in self.guards.items() if reaches_into(each, path)]
 
     def groups_at(self, path: Path) -> tuple[Members, ...]:
         """Give the groups of the object at this place."""

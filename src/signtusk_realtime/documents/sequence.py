@@ -15,7 +15,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 
 Side: TypeAlias = Literal["current", "incoming"]
 
-MAX_WORK: Final = 100_000
+MAX_WORK: Final = 25_000
 """Steps along diagonals and between them, of one difference."""
 
 
@@ -65,43 +65,45 @@ def changes(before: Sequence[int], after: Sequence[int], work: int = MAX_WORK) -
 def _myers(before: Sequence[int], after: Sequence[int], work: int) -> list[Change] | None:
     """Give the changes of two sequences that differ in their first and in their last item."""
     n, m = len(before), len(after)
-    furthest = {1: 0}
-    trace: list[dict[int, int]] = []
+    # How far each diagonal (x − y) was followed; -1 where no way leads. The negative ones lie at the end of the list.
+    furthest = [-1] * (2 * (n + m) + 3)
+    furthest[1] = 0
+    trace: list[tuple[list[int], list[int]]] = []
     for distance in range(n + m + 1):
-        work -= distance
-        reached: dict[int, int] = {}
+        trace.append((furthest[: distance + 2], furthest[-distance - 1 :]))
         # What lies outside both sequences is not walked.
         for diagonal in range(-distance + 2 * max(0, distance - m), distance - 2 * max(0, distance - n) + 1, 2):
-            down, right = furthest.get(diagonal + 1, -1), furthest.get(diagonal - 1, -1)
+            down, right = furthest[diagonal + 1], furthest[diagonal - 1]
             # The tie-break: of two ways that reach equally far, the one by an insertion loses against the one by a deletion.
-            x = down if right < down else right + 1
+            start = x = down if right < down else right + 1
             y = x - diagonal
-            from_x = x
             while x < n and y < m and before[x] == after[y]:
                 x += 1
                 y += 1
-            work -= x - from_x
-            reached[diagonal] = x
+            work -= x - start
+            furthest[diagonal] = x
             if x >= n and y >= m:
-                return _walk_back(trace, furthest, n, m)
+                return _walk_back(trace, n, m)
+        work -= distance
         if work < 0:
             return None
-        trace.append(furthest)
-        furthest = reached
     return None
 
 
-def _walk_back(trace: list[dict[int, int]], furthest: dict[int, int], x: int, y: int) -> list[Change]:
-    trace.append(furthest)
+def _walk_back(trace: list[tuple[list[int], list[int]]], x: int, y: int) -> list[Change]:
     found: list[Change] = []
-    for distance in range(len(trace) - 1, 0, -1):
-        reached = trace[distance]
+    for rising, falling in reversed(trace[1:]):
         diagonal = x - y
-        down, right = reached.get(diagonal + 1, -1), reached.get(diagonal - 1, -1)
-        from_x = max(right, down)
-        from_y = from_x - (diagonal + 1 if right < down else diagonal - 1)
-        # One step, an insertion or a deletion, led from (from_x, from_y); what followed it up to (x, y) is common.
-        to_x, to_y = (from_x, from_y + 1) if right < down else (from_x + 1, from_y)
+        above, below = diagonal + 1, diagonal - 1
+        down = rising[above] if above >= 0 else falling[above]
+        right = rising[below] if below >= 0 else falling[below]
+        # One step, an insertion or a deletion, led from (from_x, from_y) to (to_x, to_y); from there on up to (x, y) all is common.
+        if right < down:
+            from_x, from_y = down, down - above
+            to_x, to_y = from_x, from_y + 1
+        else:
+            from_x, from_y = right, right - below
+            to_x, to_y = from_x + 1, from_y
         if found and found[-1].start == to_x and found[-1].new_start == to_y:
             later = found.pop()
             found.append(Change(from_x, later.end, from_y, later.new_end))

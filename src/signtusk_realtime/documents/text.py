@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from signtusk_realtime.documents.sequence import Span, merge
 from signtusk_realtime.documents.values import nfc
 
-MAX_LENGTH: Final = 200_000
+MAX_LENGTH: Final = 100_000
 """Characters of a text that is still merged by words."""
 
 _TOKEN: Final = re.compile(r"\w+|\s+|[^\w\s]")
