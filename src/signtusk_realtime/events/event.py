@@ -198,6 +198,30 @@ def prepare(published: Published, *, event_id: str, received_at_ms: int, organiz
     return Prepared(event_type, organization_id, _keys(event_type, payload, user_id, shape.merged), _encode(event))
 
 
+def compose(
+    event_type: EventType,
+    payload: JsonObject,
+    *,
+    event_id: str,
+    user_id: str,
+    organization_id: str,
+    timestamp: str,
+    metadata: JsonObject | UnsetType = UNSET,
+) -> Prepared:
+    """Make an event that the service itself emits. `payload` holds wire names and values; its documentId is an id."""
+    event = Event(
+        id=event_id,
+        type=event_type,
+        payload=payload,
+        user_id=user_id,
+        organization_id=organization_id,
+        timestamp=timestamp,
+        metadata=metadata,
+    )
+    keys = _keys(event_type, payload, user_id, merged=False)
+    return Prepared(event_type, organization_id, keys, _encode(event))
+
+
 def _rewrite(value: object) -> object:
     """Write the instants of a field of _REWRITTEN in the wire form: the encoder would write microseconds, and the publisher's zone."""
     if isinstance(value, datetime):

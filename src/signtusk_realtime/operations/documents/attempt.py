@@ -1,0 +1,255 @@
+"""One try of one edit on one state of its document: what is decided from both.
+
+Owns: putting what was read into the pure rules, the entry and the records of an outcome.   Not: the rules (documents), trying again and
+committing (edit.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from msgspec import UNSET
+
+from signtusk_realtime.documents.base import Asked, Base, Versionless, authors_view, choose
+from signtusk_realtime.documents.conflicts import Conflict, ConflictRecord, record
+from signtusk_realtime.documents.edit import put_on, put_seen
+from signtusk_realtime.documents.history import Body, Entry, EntryKind, Header, seal
+from signtusk_realtime.documents.ops import diff, touched
+from signtusk_realtime.documents.paths import Path, contains, parse_pointer
+from signtusk_realtime.documents.policy import Policy
+from signtusk_realtime.documents.refusals import Refused
+from signtusk_realtime.documents.resolve import Resolution, resolve
+from signtusk_realtime.documents.states import check_editable
+from signtusk_realtime.documents.values import MAX_DOCUMENT_BYTES, Json, Object, equal
+from signtusk_realtime.events.instants import format_milliseconds
+from signtusk_realtime.events.log import LogName
+from signtusk_realtime.operations.documents import records
+from signtusk_realtime.operations.documents.asking import Asking
+from signtusk_realtime.operations.documents.commits import Keeping
+from signtusk_realtime.operations.documents.lanes import Lane
+from signtusk_realtime.operations.documents.records import Head
+from signtusk_realtime.operations.documents.store import Asker, DocumentStore, Loaded
+from signtusk_realtime.operations.documents.workshop import Workshop
+from signtusk_realtime.protocol.edits import EditOutcome
+
+_EMPTY: Final[Object] = {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentRules:
+    """What holds for all documents of a service. `window_ms`: a version younger than this may not have reached an author without a base."""
+
+    policy: Policy
+    versionless: Versionless = "infer"
+    window_ms: int = 30_000
+    keeping: Keeping = field(default_factory=Keeping)
+    event_bytes: int = 262_144
+
+
+class Attempt:
+    """See the module."""
+
+    def __init__(
+        self,
+        store: DocumentStore,
+        workshop: Workshop,
+        rules: DocumentRules,
+        log: LogName,
+        lane: Lane,
+        loaded: Loaded,
+        asker: Asker,
+        asking: Asking,
+        received_at: int,
+    ) -> None:
+        self.log = log
+        self.loaded = loaded
+        self.asker = asker
+        self.asking = asking
+        self.received_at = received_at
+        start = 1 if asking.is_creation else 0
+        self.head = loaded.head or Head(version=0, start=start, oldest=0, data=_EMPTY)
+        self.base = Base(0)
+        self._store = store
+        self._workshop = workshop
+        self._rules = rules
+        self._lane = lane
+        self._since: list[Entry] = []
+        """Entries after the base, oldest first."""
+
+    async def decide(self) -> Resolution:
+        """Find base and author's view, and resolve. Raises: Refused, Unavailable."""
+        asking, loaded, rules = self.asking, self.loaded, self._rules
+        self._check_number()
+        if loaded.head is None:
+            return await self._begin()
+        if asking.is_creation:
+            if equal(put_on(_EMPTY, asking.edit), self.head.data):
+                return Resolution("noop", self.head.data, (), (), ())
+            raise Refused(f"the document exists, at version {self.head.version}", code="already_exists")
+        lease = self.asker.lease
+        check_editable(
+            self.head.state,
+            asking.edit.paths,
+            rules.policy,
+            user_id=asking.user_id,
+            lease=None if lease is None or lease.is_over(self.asker.now_ms) else lease,
+        )
+        self.base = await self._choose()
+        document = await self._store.at(self.log, loaded, self.base.version)
+        self._since = await self._store.entries(self.log, loaded, self.base.version + 1, self.head.version)
+        own = [records.own_commit(entry) for entry in self._since if self._is_own(entry)]
+        current = self.head.data
+
+        def work() -> Resolution:
+            view = authors_view(document, own)
+            if self.base.with_seen:
+                view = put_seen(view, asking.seen)
+            return _within_limits(
+                resolve(view, current, put_on(view, asking.edit), rules.policy, asking.strategy), current
+            )
+
+        return await self._workshop.do(work, size=loaded.size)
+
+    async def _begin(self) -> Resolution:
+        asking = self.asking
+        if not asking.is_creation and not asking.adopts:
+            raise Refused("there is no such document; baseVersion 0 creates it", code="unknown_document")
+        if asking.base_version not in (None, 0):
+            raise Refused("there is no such document; its first version has no base", code="unknown_document")
+        edit = asking.edit
+        made = await self._workshop.do(lambda: put_on(_EMPTY, edit), size=len(edit.changes) * 1024)
+        ops = diff(_EMPTY, made)
+        return _within_limits(Resolution("applied", made, ops, (), ops), _EMPTY)
+
+    def _check_number(self) -> None:
+        asking = self.asking
+        if asking.seq is None or asking.client_id == "":
+            return
+        expected = self.asker.last_seq + 1
+        if asking.seq != expected:
+            raise Refused(f"number {expected} is expected of this client, {asking.seq} came", code="seq_gap")
+
+    async def _choose(self) -> Base:
+        asking, loaded, rules = self.asking, self.loaded, self._rules
+        newest_own: int | None = None
+        newest_seen: int | None = None
+        infers = rules.versionless == "infer" and not asking.is_record
+        if asking.base_version is None and not asking.seen and infers:
+            seen_before = format_milliseconds(self.received_at - rules.window_ms)
+            newest_seen = await self._store.newest_seen(self.log, loaded, seen_before)
+            after = max(newest_seen or 0, self.head.oldest)
+            newest_own = await self._store.newest_own(self.log, loaded, asking.user_id, after)
+        return choose(
+            Asked(
+                base_version=asking.base_version,
+                epoch=asking.epoch,
+                if_version=asking.if_version,
+                seen=asking.seen.keys(),
+                touched=asking.edit.paths,
+                is_record=asking.is_record,
+            ),
+            loaded.known,
+            newest_own=newest_own,
+            newest_seen=newest_seen,
+            versionless=rules.versionless,
+        )
+
+    def _is_own(self, entry: Entry) -> bool:
+        asking, header = self.asking, entry.header
+        if header.user_id != asking.user_id:
+            return False
+        if asking.base_version is None and not asking.client_id:
+            return True
+        if asking.client_id:
+            seq = header.seq
+            is_later = asking.seq is not None and seq is not UNSET and seq >= asking.seq
+            return header.client_id == asking.client_id and not is_later
+        if asking.connection_id is None or header.client_id:
+            return False
+        return self._lane.connections.get(header.version) == asking.connection_id
+
+    def entry(
+        self,
+        resolution: Resolution,
+        version: int,
+        conflicts: Sequence[ConflictRecord],
+        timestamp: str,
+        salt: str,
+    ) -> Entry:
+        """Make the entry of the version that this edit makes."""
+        asking = self.asking
+        kind: EntryKind = "adopt" if self.loaded.head is None and not asking.is_creation else "edit"
+        header = Header(
+            version=version,
+            kind=kind,
+            user_id=asking.user_id,
+            client_id=asking.client_id,
+            change_id=asking.change_id,
+            seq=UNSET if asking.seq is None else asking.seq,
+            base_version=self.base.version,
+            status=resolution.status,
+            conflicts=[str(each.conflict_id) for each in conflicts],
+            timestamp=timestamp,
+        )
+        change: Json = dict(asking.change)  # type: ignore[arg-type]  # it was read as JSON
+        body = Body(change=change, changed=resolution.changed, ops=resolution.ops, paths=touched(resolution.ops))
+        return seal(header, body, salt=salt, prev_hash=self.head.hash)
+
+    def records_of(
+        self,
+        conflicts: Sequence[Conflict],
+        *,
+        version: int,
+        timestamp: str,
+        new_id: Callable[[str], str] | None,
+    ) -> list[ConflictRecord]:
+        """Make the records of conflicts; without `new_id` they are only shown."""
+        asking = self.asking
+        return [
+            record(
+                each,
+                conflict_id=UNSET if new_id is None else new_id("cfl"),
+                document_id=asking.document_id,
+                change_id=asking.change_id,
+                user_id=self._last_changer(each.refers_to or each.place.path),
+                incoming_user_id=asking.user_id,
+                base_version=self.base.version,
+                current_version=version,
+                certainty=self.base.certainty,
+                timestamp=timestamp,
+            )
+            for each in conflicts
+        ]
+
+    def noop(self) -> EditOutcome:
+        """Give the answer of an edit that changes nothing."""
+        return EditOutcome(
+            change_id=self.asking.change_id,
+            status="noop",
+            version=self.head.version,
+            epoch=self.loaded.epoch,
+            duplicate=True,
+            conflicts=(),
+            ops=(),
+        )
+
+    def _last_changer(self, path: Path) -> str:
+        for entry in reversed(self._since):
+            paths = map(parse_pointer, () if entry.body is None else entry.body.paths)
+            if any(contains(one, path) or contains(path, one) for one in paths):
+                return entry.header.user_id
+        return self._since[-1].header.user_id if self._since else self.asking.user_id
+
+
+def _within_limits(resolution: Resolution, before: Object) -> Resolution:
+    """See that the document is not too large. Raises: Refused (document_too_large, limit_exceeded)."""
+    if resolution.document is before or not resolution.ops:
+        return resolution
+    size = len(records.encode(resolution.document))
+    if size > MAX_DOCUMENT_BYTES:
+        raise Refused(
+            f"the document would have {size} bytes; at most {MAX_DOCUMENT_BYTES} are allowed", code="document_too_large"
+        )
+    return resolution

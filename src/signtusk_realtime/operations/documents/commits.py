@@ -1,0 +1,141 @@
+"""One stored step of a document: everything that changes with it, as one commit.
+
+Owns: what is put, expected and deleted together.   Not: what the step is (edit.py, resolve.py, transition.py), stored forms (records.py).
+Rule: head, entry, snapshot, conflicts, the remembered change and the events stand or fall together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from signtusk_realtime.documents.conflicts import ConflictRecord
+from signtusk_realtime.documents.history import Entry
+from signtusk_realtime.events.log import Commit, Committed, Draft, Key, LogName, Record, Reused, Stale
+from signtusk_realtime.operations.documents import records
+from signtusk_realtime.operations.documents.records import SNAPSHOT_EVERY, Head, Statistics
+from signtusk_realtime.operations.documents.store import DocumentStore, Loaded
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keeping:
+    """How long what a document was is kept: versions within either bound; outcomes of changes as long as events are."""
+
+    versions: int = 1000
+    age_ms: int = 2_592_000_000
+    outcomes_ms: int = 259_200_000
+
+
+@dataclass(slots=True, kw_only=True)
+class Step:
+    """What one commit does to a document. `head` is the one it leaves (None: unchanged), `decided` are records that are open no more."""
+
+    loaded: Loaded
+    head: Head | None = None
+    entry: Entry | None = None
+    opened: Sequence[ConflictRecord] = ()
+    refreshed: Sequence[ConflictRecord] = ()
+    decided: Sequence[ConflictRecord] = ()
+    events: list[Draft] = field(default_factory=list)
+    put: list[Record] = field(default_factory=list)
+    expect: list[tuple[Key, int]] = field(default_factory=list)
+    delete: list[Key] = field(default_factory=list)
+
+    @property
+    def open_records(self) -> tuple[ConflictRecord, ...]:
+        """What is open after it."""
+        gone = {record.conflict_id for record in self.decided}
+        fresh = {record.conflict_id: record for record in self.refreshed}
+        kept = (fresh.get(record.conflict_id, record) for record in self.loaded.open_records)
+        return (*(record for record in kept if record.conflict_id not in gone), *self.opened)
+
+
+async def carry_out(
+    store: DocumentStore, log: LogName, step: Step, keeping: Keeping, now_ms: int
+) -> Committed | Stale | Reused:
+    """Commit a step; take it into what is loaded if it happened. Raises: Unavailable."""
+    loaded, document_id = step.loaded, step.loaded.document_id
+    revision, size = loaded.revision, loaded.size
+    put, delete = list(step.put), list(step.delete)
+    expect: list[tuple[Key, int]] = [(records.head_key(document_id), revision), *step.expect]
+    until = now_ms + keeping.age_ms
+    if step.head is not None:
+        revision += 1
+        put.append(records.put(records.head_key(document_id), step.head, version=revision))
+        size = len(put[-1].value)
+    put += [
+        records.put(records.open_key(document_id, str(record.conflict_id)), record, version=record.rev)
+        for record in (*step.opened, *step.refreshed)
+    ]
+    for record in step.decided:
+        if record.status != "auto_resolved":
+            delete.append(records.open_key(document_id, str(record.conflict_id)))
+        put.append(records.put(records.decided_key(document_id, str(record.conflict_id)), record, expires_at=until))
+    if step.entry is not None:
+        assert step.head is not None, "an entry belongs to a new version"
+        version = step.entry.header.version
+        put.append(records.put(records.entry_key(document_id, version), step.entry))
+        if version % SNAPSHOT_EVERY == 0:
+            put.append(records.put(records.snapshot_key(document_id, version), step.head.data))
+    delete += _parked_no_more(step)
+    statistics = _difference(loaded.open_records, step.open_records)
+    if statistics != Statistics():
+        known, held = await store.statistics(log)
+        expect.append((records.CONFLICT_STATISTICS, held))
+        put.append(records.put(records.CONFLICT_STATISTICS, _sum(known, statistics), version=held + 1))
+    outcome = await store.engine.commit(log, Commit(step.events, loaded.epoch, expect, put, delete))
+    happened = isinstance(outcome, Committed) and not (outcome.placed and outcome.placed[0].duplicate)
+    if happened and step.head is not None:
+        loaded.size = size
+        loaded.advance(step.head, revision, step.open_records, step.entry)
+    return outcome
+
+
+def _parked_no_more(step: Step) -> list[Key]:
+    """Give where changes are kept whole of which nothing is open any more."""
+    left = {(record.change_id, record.incoming_user_id) for record in step.open_records}
+    gone = {(record.change_id, record.incoming_user_id) for record in step.decided} - left
+    return [records.parked_key(step.loaded.document_id, *pair) for pair in sorted(gone)]
+
+
+def _difference(before: Sequence[ConflictRecord], after: Sequence[ConflictRecord]) -> Statistics:
+    was, now = _count(before), _count(after)
+    return Statistics(
+        now.active_conflicts - was.active_conflicts,
+        now.pending_changes - was.pending_changes,
+        now.documents_with_conflicts - was.documents_with_conflicts,
+    )
+
+
+def _count(opened: Sequence[ConflictRecord]) -> Statistics:
+    changes = {(record.change_id, record.incoming_user_id) for record in opened}
+    return Statistics(len(opened), len(changes), 1 if opened else 0)
+
+
+def _sum(one: Statistics, other: Statistics) -> Statistics:
+    return Statistics(
+        one.active_conflicts + other.active_conflicts,
+        one.pending_changes + other.pending_changes,
+        one.documents_with_conflicts + other.documents_with_conflicts,
+    )
+
+
+async def outlived(
+    store: DocumentStore, log: LogName, loaded: Loaded, head: Head, keeping: Keeping, *, received_before: str
+) -> tuple[Head, list[Key]]:
+    """Give the head without what need not be kept any longer, and the keys to delete; a stretch between snapshots at a time.
+
+    `received_before`: the instant, in the wire's form, that is as old as `keeping` demands.
+    """
+    oldest = (head.version - keeping.versions) // SNAPSHOT_EVERY * SNAPSHOT_EVERY
+    oldest = min(oldest, head.oldest + SNAPSHOT_EVERY - head.oldest % SNAPSHOT_EVERY)
+    if oldest <= head.oldest:
+        return head, []
+    entries = await store.read_entries(log, loaded.document_id, oldest, oldest)
+    if entries and entries[0].header.timestamp > received_before:
+        return head, []
+    gone = [records.entry_key(loaded.document_id, version) for version in range(head.oldest, oldest + 1)]
+    gone.append(records.snapshot_key(loaded.document_id, head.oldest))
+    return msgspec.structs.replace(head, oldest=oldest), gone

@@ -1,0 +1,218 @@
+"""Documents as they are read from the store.
+
+Owns: one document loaded with what an edit needs, documents as they were.   Not: the stored forms (records.py), committing (commits.py).
+Rule: what is loaded together comes from one consistent view.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final, cast
+
+from signtusk_realtime.documents.base import Head as Known
+from signtusk_realtime.documents.conflicts import ConflictRecord
+from signtusk_realtime.documents.history import Entry, replay
+from signtusk_realtime.documents.lease import Lease
+from signtusk_realtime.documents.refusals import Refused
+from signtusk_realtime.documents.resolve import Parked
+from signtusk_realtime.documents.values import Object
+from signtusk_realtime.engines.engine import Engine
+from signtusk_realtime.events.log import ABSENT, Epoch, Exact, Key, LogName, Range
+from signtusk_realtime.operations.documents import records
+from signtusk_realtime.operations.documents.records import Author, Head, Remembered, Statistics
+
+MAX_OPEN: Final = 10_000
+"""Open conflicts of one document; an edit that would open more is refused."""
+PAGE: Final = 200
+RECENT: Final = 64
+"""Versions of a document that are kept in memory beside its head."""
+
+
+@dataclass(slots=True)
+class Loaded:
+    """One document as it stood, or that there is none (`head` is None), with what was read of its past.
+
+    `revision` is the version of its head's record. `versions` and `entries` hold the newest ones that were read or made here.
+    """
+
+    document_id: str
+    epoch: Epoch
+    head: Head | None
+    revision: int
+    size: int = 0
+    """Of its head as it is stored, in bytes."""
+    open_records: tuple[ConflictRecord, ...] = ()
+    entries: dict[int, Entry] = field(default_factory=dict)
+    versions: dict[int, Object] = field(default_factory=dict)
+
+    @property
+    def known(self) -> Known:
+        """What decides about the base of an edit."""
+        assert self.head is not None, "a document that is held"
+        return Known(self.head.version, self.epoch, self.head.oldest, self.head.start)
+
+    def advance(self, head: Head, revision: int, open_records: Sequence[ConflictRecord], entry: Entry | None) -> None:
+        """Take in what was committed."""
+        if self.head is not None:
+            self.versions[self.head.version] = self.head.data
+        if entry is not None:
+            self.entries[entry.header.version] = entry
+        self.head, self.revision, self.open_records = head, revision, tuple(open_records)
+        for cache in (self.entries, self.versions):
+            for version in [v for v in cache if v <= head.version - RECENT]:
+                del cache[version]
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """What the store knows of who asks: his change if it had an outcome, his last number, the lease of a correction and its token."""
+
+    remembered: Remembered | None
+    last_seq: int
+    author_version: int
+    lease: Lease | None
+    token: int
+    now_ms: int
+
+
+class DocumentStore:
+    """See the module."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    async def load(self, log: LogName, document_id: str) -> Loaded:
+        """Read a document. Raises: Unavailable."""
+        snapshot = await self.engine.records(
+            log,
+            [
+                records.exact(records.head_key(document_id)),
+                records.all_of(records.OPEN, document_id, limit=MAX_OPEN),
+            ],
+        )
+        found, opened = snapshot.results
+        head = records.decode_head(found[0].value) if found else None
+        return Loaded(
+            document_id,
+            snapshot.top.epoch,
+            head,
+            found[0].version if found else ABSENT,
+            len(found[0].value) if found else 0,
+            tuple(records.decode_conflict(record.value) for record in opened),
+        )
+
+    async def asker(self, log: LogName, change: Key, author: Key | None, lease: Key) -> Asker:
+        """Read what is known of who asks. Raises: Unavailable."""
+        queries: list[Exact | Range] = [records.exact(change), records.exact(lease)]
+        if author is not None:
+            queries.append(records.exact(author))
+        snapshot = await self.engine.records(log, queries)
+        changed, leased = snapshot.results[:2]
+        numbered = snapshot.results[2] if author is not None else ()
+        return Asker(
+            remembered=records.decode_remembered(changed[0].value) if changed else None,
+            last_seq=_last_seq(numbered[0].value) if numbered else 0,
+            author_version=numbered[0].version if numbered else ABSENT,
+            lease=records.decode_lease(leased[0].value) if leased else None,
+            token=leased[0].version if leased else ABSENT,
+            now_ms=snapshot.at,
+        )
+
+    async def entries(self, log: LogName, loaded: Loaded, first: int, last: int) -> list[Entry]:
+        """Give the entries of these versions, both included, in order. Raises: Unavailable, Refused (compacted)."""
+        missing = [version for version in range(first, last + 1) if version not in loaded.entries]
+        if missing:
+            for entry in await self.read_entries(log, loaded.document_id, missing[0], missing[-1]):
+                loaded.entries[entry.header.version] = entry
+        try:
+            return [loaded.entries[version] for version in range(first, last + 1)]
+        except KeyError as error:
+            raise compacted(int(str(error))) from None
+
+    async def read_entries(self, log: LogName, document_id: str, first: int, last: int) -> list[Entry]:
+        """Read the entries of these versions as far as they are kept, in order. Raises: Unavailable."""
+        found: list[Entry] = []
+        while first <= last:
+            query = records.versions(records.HISTORY, document_id, first, last, limit=PAGE)
+            page = (await self.engine.records(log, [query])).results[0]
+            found += [records.decode_entry(record.value) for record in page]
+            if len(page) < PAGE:
+                break
+            first = found[-1].header.version + 1
+        return found
+
+    async def at(self, log: LogName, loaded: Loaded, version: int) -> Object:
+        """Give the document as it was at a version that is kept. Raises: Unavailable, Refused (compacted)."""
+        head = loaded.head
+        assert head is not None, "a document that is held"
+        if version == head.version:
+            return head.data
+        found = loaded.versions.get(version)
+        if found is None:
+            start, document = await self._snapshot(log, loaded, version)
+            found = replay(document, await self.entries(log, loaded, start + 1, version))
+            loaded.versions[version] = found
+        return found
+
+    async def newest_seen(self, log: LogName, loaded: Loaded, received_before: str) -> int | None:
+        """Give the newest version that was received at or before this instant (in the wire's form), if one is kept. Raises: Unavailable."""
+        head = loaded.head
+        assert head is not None, "a document that is held"
+        last = head.version
+        while last >= max(1, head.oldest):
+            first = max(1, head.oldest, last - RECENT + 1)
+            for entry in reversed(await self.entries(log, loaded, first, last)):
+                if entry.header.timestamp <= received_before:
+                    return entry.header.version
+            last = first - 1
+        return None
+
+    async def newest_own(self, log: LogName, loaded: Loaded, user_id: str, after: int) -> int | None:
+        """Give the newest version above `after` that this user committed, whatever the client. Raises: Unavailable."""
+        assert loaded.head is not None, "a document that is held"
+        for entry in reversed(await self.entries(log, loaded, after + 1, loaded.head.version)):
+            if entry.header.user_id == user_id:
+                return entry.header.version
+        return None
+
+    async def parked(self, log: LogName, document_id: str, keys: Sequence[Key]) -> dict[Key, Parked]:
+        """Read changes that are kept whole. Raises: Unavailable."""
+        if not keys:
+            return {}
+        snapshot = await self.engine.records(log, [records.exact(key) for key in keys])
+        return {
+            key: records.decode_parked(found[0].value)
+            for key, found in zip(keys, snapshot.results, strict=True)
+            if found
+        }
+
+    async def statistics(self, log: LogName) -> tuple[Statistics, int]:
+        """Read what is undecided in an organization, with the record's version. Raises: Unavailable."""
+        found = (await self.engine.records(log, [records.exact(records.CONFLICT_STATISTICS)])).results[0]
+        return (records.decode_statistics(found[0].value), found[0].version) if found else (Statistics(), ABSENT)
+
+    async def _snapshot(self, log: LogName, loaded: Loaded, version: int) -> tuple[int, Object]:
+        """Give the newest stored document at or before a version; before everything there was the empty one."""
+        newer = [known for known in loaded.versions if known <= version]
+        query = records.versions(records.SNAPSHOTS, loaded.document_id, 0, version, limit=1, newest_first=True)
+        found = (await self.engine.records(log, [query])).results[0]
+        stored = int(found[0].key.rpartition("\x1f")[2]) if found else 0
+        if newer and max(newer) >= stored:
+            return max(newer), loaded.versions[max(newer)]
+        assert loaded.head is not None, "a document that is held"
+        if not found:
+            if loaded.head.oldest > 1:
+                raise compacted(version)
+            return 0, {}
+        return stored, cast("Object", records.decode_data(found[0].value))
+
+
+def compacted(version: int) -> Refused:
+    """Make the refusal of a version that is no longer kept."""
+    return Refused(f"version {version} is no longer kept", code="version_mismatch", reason="compacted")
+
+
+def _last_seq(value: bytes) -> int:
+    author: Author = records.decode_author(value)
+    return author.last_seq
