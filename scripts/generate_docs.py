@@ -24,7 +24,7 @@ from docs_examples import ROOT, WORDS, client_samples, publications, server_samp
 from msgspec import Raw, Struct, UnsetType
 
 from signtusk_realtime.config.check import SERVE_DEFAULTS
-from signtusk_realtime.config.settings import NONE, SETTINGS, Setting
+from signtusk_realtime.config.settings import NONE, SETTINGS, Setting, written
 from signtusk_realtime.events.event import EVENT_TYPES, SERVICE_EVENT_TYPES, event_type_of
 from signtusk_realtime.events.ids import Id
 from signtusk_realtime.events.instants import Instant
@@ -195,7 +195,7 @@ def _allowed(setting: Setting) -> str:
     if setting.choices:
         return " or ".join(f"`{choice}`" for choice in setting.choices)
     if not setting.is_number:
-        return "text"
+        return "text" + (f", or `{NONE}`" if setting.is_optional else "")
     unit = f" {setting.unit}" if setting.unit else ""
     return f"{setting.least} to {setting.most}{unit}" + (f", or `{NONE}`" if setting.is_optional else "")
 
@@ -234,7 +234,7 @@ def settings_page() -> str:
         parts.append(f"## {WORDS['settings']['groups'][group]}\n")
         cells = []
         for setting in rows:
-            default = NONE if setting.default is None else str(setting.default)
+            default = written(setting.default)
             served = SERVE_DEFAULTS.get(setting.name)
             told = f"`{default}`" if served is None else f"`{served}`; embedded `{default}`"
             cells.append([f"`{setting.name}`", told, _allowed(setting), setting.about])

@@ -19,7 +19,7 @@ from typing import Annotated, Final, Literal, NoReturn
 from signtusk_realtime import __version__
 from signtusk_realtime.config import SETTINGS, Configuration, InvalidSettings, load
 from signtusk_realtime.config.check import SERVE_DEFAULTS
-from signtusk_realtime.config.settings import NONE, Setting, Value, values_of
+from signtusk_realtime.config.settings import NONE, Setting, Value, values_of, written
 from signtusk_realtime.errors import ConfigurationError, InvalidInput, RealtimeError, Unavailable
 
 
@@ -257,10 +257,10 @@ def as_toml(configuration: Configuration) -> list[str]:
         if table != open_table:
             open_table = table
             lines += [("", ""), (f"[{table}]", "")]
-        written = f"# {key} = {NONE}" if value is None else f"{key} = {_toml_value(value)}"
-        lines.append((written, f"  # {configuration.origins[name]}"))
-    width = max(len(written) for written, _ in lines)
-    return [f"{written:<{width}}{origin}".rstrip() for written, origin in lines]
+        line = f"# {key} = {NONE}" if value is None else f"{key} = {_toml_value(value)}"
+        lines.append((line, f"  # {configuration.origins[name]}"))
+    width = max(len(line) for line, _ in lines)
+    return [f"{line:<{width}}{origin}".rstrip() for line, origin in lines]
 
 
 def _toml_value(value: str | int) -> str:
@@ -300,7 +300,7 @@ def _metavar(setting: Setting) -> str:
 
 def _about(setting: Setting) -> str:
     default: Value = SERVE_DEFAULTS.get(setting.name, setting.default)
-    return f"{setting.about[0].upper()}{setting.about[1:]} [default: {NONE if default is None else default}]."
+    return f"{setting.about[0].upper()}{setting.about[1:]} [default: {written(default)}]."
 
 
 app.command(_with_settings(serve))

@@ -124,12 +124,16 @@ def test_check_config_shows_values_and_their_origins(
 
 
 def values(setting: Setting) -> st.SearchStrategy[Value]:
-    if setting.choices:
-        return st.sampled_from(setting.choices)
-    if not setting.is_number:
-        return st.text(st.characters(codec="utf-8"), min_size=1)
-    numbers = st.integers(setting.least, setting.most)
-    return st.one_of(st.none(), numbers) if setting.is_optional else numbers
+    found: st.SearchStrategy[Value]
+    if setting.is_flag:
+        found = st.booleans()
+    elif setting.choices:
+        found = st.sampled_from(setting.choices)
+    elif not setting.is_number:
+        found = st.text(st.characters(codec="utf-8"), min_size=1)
+    else:
+        found = st.integers(setting.least, setting.most)
+    return st.one_of(st.none(), found) if setting.is_optional else found
 
 
 @given(chosen=st.fixed_dictionaries({name: values(setting) for name, setting in SETTINGS.items()}))

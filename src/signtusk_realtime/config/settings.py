@@ -11,14 +11,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Final, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from msgspec import Struct, convert
 
 from signtusk_realtime.errors import ConfigurationError
 
-Value = str | int | None
+Value = str | int | bool | None
 T = TypeVar("T", bound=Value)
 
 MINUTE_MS: Final = 60_000
@@ -28,7 +28,8 @@ _INTEGER: Final = re.compile(r"-?[0-9]{1,18}")
 KIB: Final = 1 << 10
 MIB: Final = 1 << 20
 NONE: Final = "none"
-"""How the absence of an optional number is written."""
+"""How the absence of an optional value is written."""
+_FLAGS: Final = {"true": True, "false": False}
 
 
 class _Meaning(Struct, frozen=True):
@@ -101,17 +102,24 @@ class Settings:
     tail_bytes: int = _number(
         64 * MIB, "newest events held in memory, of all organizations together", 0, 1 << 40, "bytes"
     )
+    compression: bool = _text(
+        True, "whether messages to WebSocket clients that offer it are compressed, and theirs taken so"
+    )
     auth: AuthSettings = field(default_factory=AuthSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
 
 
 class Setting(Struct, frozen=True, kw_only=True):
-    """One row of the table. `choices` is empty for free text and numbers; `least` and `most` bound numbers, both included."""
+    """One row of the table. `choices` is empty for free text and numbers; `least` and `most` bound numbers, both included.
+
+    A flag's choices are how it is written; its value is a `bool`.
+    """
 
     name: str
     about: str
     default: Value
     is_number: bool
+    is_flag: bool
     is_optional: bool
     choices: tuple[str, ...]
     least: int
@@ -139,7 +147,7 @@ class Setting(Struct, frozen=True, kw_only=True):
         if self.choices:
             return " or ".join(self.choices)
         if not self.is_number:
-            return "a text that is not empty"
+            return "a text that is not empty" + (f", or {NONE}" if self.is_optional else "")
         unit = f" {self.unit}" if self.unit else ""
         return f"an integer from {self.least} to {self.most}{unit}" + (f", or {NONE}" if self.is_optional else "")
 
@@ -150,17 +158,22 @@ class Setting(Struct, frozen=True, kw_only=True):
         value: Value = text
         if self.is_number and _INTEGER.fullmatch(text):
             value = int(text)
+        elif self.is_flag:
+            value = _FLAGS.get(text, text)
         return self.check(value)
 
     def check(self, value: object) -> Value:
         """Give a typed value back if it is allowed. Raises: ConfigurationError, without the setting's name."""
-        if value is None and self.is_optional:
-            return None
-        if self.is_number and isinstance(value, int) and not isinstance(value, bool):
-            if self.least <= value <= self.most:
+        match value:
+            case None if self.is_optional:
+                return None
+            case bool() if self.is_flag:
                 return value
-        elif not self.is_number and isinstance(value, str) and value and (not self.choices or value in self.choices):
-            return value
+            case int() if self.is_number and not isinstance(value, bool) and self.least <= value <= self.most:
+                return value
+            case str() if value and not self.is_number and not self.is_flag:
+                if not self.choices or value in self.choices:
+                    return value
         raise ConfigurationError(f"{_shown(value)} is not allowed; allowed: {self.allowed}")
 
 
@@ -174,14 +187,15 @@ def _rows(defaults: Settings | AuthSettings | LimitSettings, prefix: str = "") -
         if meaning is None:
             yield from _rows(default, f"{row.name}.")
             continue
-        is_optional = get_origin(kind) is UnionType
+        kinds_of_value = get_args(kind) if get_origin(kind) is UnionType else (kind,)
         yield Setting(
             name=prefix + row.name,
             about=meaning.about,
             default=default,
-            is_number=kind is int or is_optional,
-            is_optional=is_optional,
-            choices=get_args(kind) if get_origin(kind) is Literal else (),
+            is_number=int in kinds_of_value,
+            is_flag=bool in kinds_of_value,
+            is_optional=NoneType in kinds_of_value,
+            choices=tuple(_FLAGS) if kind is bool else get_args(kind) if get_origin(kind) is Literal else (),
             least=meaning.least,
             most=meaning.most,
             unit=meaning.unit,
@@ -212,6 +226,13 @@ def settings_of(values: Mapping[str, Value]) -> Settings:
         else:
             tree[own] = value
     return convert({**tree, **groups}, Settings)
+
+
+def written(value: Value) -> str:
+    """Write a value as an option or a variable has it."""
+    if value is None:
+        return NONE
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _shown(value: object) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from signtusk_realtime.config.check import SERVE_DEFAULTS
-from signtusk_realtime.config.settings import SETTINGS, Setting, Settings, settings_of, values_of
+from signtusk_realtime.config.settings import SETTINGS, Setting, Settings, Value, settings_of, values_of, written
 from signtusk_realtime.errors import ConfigurationError
 
 # The defaults that people rely on, for what exists so far.
@@ -24,6 +24,7 @@ PROMISED = {
     "message_queue_size": 1000,
     "connection_timeout": 300_000,
     "tail_bytes": 64 << 20,
+    "compression": True,
     "auth.mode": "development",
     "auth.ticket_lifetime": 30_000,
     "limits.connections": 10_000,
@@ -71,7 +72,7 @@ def test_spellings_are_unambiguous(spelling: str) -> None:
 def test_a_default_is_allowed(setting: Setting) -> None:
     """A default passes its own check, and as text too."""
     assert setting.check(setting.default) == setting.default
-    assert setting.parse("none" if setting.default is None else str(setting.default)) == setting.default
+    assert setting.parse(written(setting.default)) == setting.default
 
 
 @pytest.mark.parametrize("setting", [s for s in SETTINGS.values() if s.is_number], ids=lambda setting: setting.name)
@@ -98,6 +99,22 @@ def test_typed_values_are_not_converted(value: object) -> None:
         SETTINGS["port"].check(value)
 
 
+@pytest.mark.parametrize("text", ["", "True", "yes", "1", "on", "none", " true"])
+def test_a_flag_is_true_or_false(text: str) -> None:
+    """A flag is written as in TOML, and nothing else is taken for it."""
+    assert SETTINGS["compression"].parse("true") is True
+    assert SETTINGS["compression"].parse("false") is False
+    with pytest.raises(ConfigurationError, match="not allowed; allowed: true or false"):
+        SETTINGS["compression"].parse(text)
+
+
+@pytest.mark.parametrize("value", [0, 1, "true", None])
+def test_a_typed_flag_is_not_converted(value: object) -> None:
+    """A TOML file or an application gives a flag as a boolean."""
+    with pytest.raises(ConfigurationError):
+        SETTINGS["compression"].check(value)
+
+
 def test_only_an_optional_number_may_be_none() -> None:
     """`none` takes a bound away where there may be none."""
     assert SETTINGS["retention_count"].parse("none") is None
@@ -120,9 +137,14 @@ def test_a_fault_shows_a_long_value_shortened() -> None:
 
 def test_values_and_settings_are_the_same_thing() -> None:
     """Settings taken apart and put together again are equal, with every value changed."""
-    changed = {
-        name: (setting.least + 1 if setting.is_number else setting.choices[-1] if setting.choices else "elsewhere")
-        for name, setting in SETTINGS.items()
-    }
+    changed = {name: _another(setting) for name, setting in SETTINGS.items()}
     assert values_of(settings_of(changed)) == changed
     assert settings_of({}) == Settings()
+
+
+def _another(setting: Setting) -> Value:
+    if setting.is_flag:
+        return not setting.default
+    if setting.is_number:
+        return setting.least + 1
+    return setting.choices[-1] if setting.choices else "elsewhere"
