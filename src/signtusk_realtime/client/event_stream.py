@@ -17,6 +17,7 @@ from signtusk_realtime.client.failures import Lost, Refused, failure_of_answer
 from signtusk_realtime.client.link import Wanted
 from signtusk_realtime.client.messages import Message, Received, read_message
 from signtusk_realtime.client.stream_parser import StreamBlock, StreamParser
+from signtusk_realtime.client.trust import for_http
 from signtusk_realtime.protocol.messages import encode
 
 MEDIA_TYPE: Final = "text/event-stream"
@@ -68,7 +69,8 @@ async def open_event_stream(wanted: Wanted) -> EventStreamLink:
     """Send the request and read the head of its answer. Raises: Lost, Refused."""
     address, credentials = wanted.address, wanted.credentials
     # Nothing here waits by itself for longer than its caller does: a feed has deadlines of its own.
-    http = httpx2.AsyncClient(timeout=None, trust_env=not address.is_loopback)
+    trust_env = not address.is_loopback
+    http = httpx2.AsyncClient(timeout=None, trust_env=trust_env, verify=for_http(trust_env=trust_env))
     headers = {"Accept": MEDIA_TYPE, "Cache-Control": "no-store", **credentials.headers}
     if wanted.cursor is not None:
         headers["Last-Event-ID"] = wanted.cursor

@@ -22,6 +22,7 @@ from signtusk_realtime.client.delays import Delays
 from signtusk_realtime.client.event_stream import describe
 from signtusk_realtime.client.failures import Lost, Refused, failure_of_answer, garbled
 from signtusk_realtime.client.outgoing import Outgoing, outgoing
+from signtusk_realtime.client.trust import for_http
 from signtusk_realtime.errors import Unavailable
 from signtusk_realtime.protocol import json
 
@@ -90,11 +91,13 @@ class Publisher:
         headers = {"Content-Type": "application/json"}
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
+        trust_env = not address.is_loopback
         self._http = httpx2.AsyncClient(
             headers=headers,
             timeout=TIMEOUT,
             limits=httpx2.Limits(max_connections=CONNECTIONS),
-            trust_env=not address.is_loopback,
+            trust_env=trust_env,
+            verify=for_http(trust_env=trust_env),
             transport=transport,
         )
 

@@ -17,6 +17,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from signtusk_realtime.client.failures import Lost, Refused, failure_of_answer, failure_of_close
 from signtusk_realtime.client.link import Wanted
 from signtusk_realtime.client.messages import Received, read_message
+from signtusk_realtime.client.trust import for_websockets
 from signtusk_realtime.protocol.codes import ABNORMAL
 from signtusk_realtime.protocol.messages import Ping, Subscribe, encode
 
@@ -71,6 +72,7 @@ async def open_websocket(wanted: Wanted) -> WebSocketLink:
             # The credentials are in a header, so that a refusal is an HTTP answer that says why.
             compression=None,
             proxy=None if address.is_loopback else True,
+            ssl=for_websockets() if address.is_encrypted else None,
             open_timeout=None,
             ping_interval=None,
             close_timeout=CLOSE_TIMEOUT_S,
