@@ -3,6 +3,7 @@
 Owns: reading them strictly, and which name was asked for.   Not: checking credentials (auth), the parameters' meaning (selection.py, http/).
 Rule 1: a parameter of ours is given once, in UTF-8; where unknown ones are refused, only a cache-buster `_` passes.
 Rule 2: no message repeats a value.
+Why not httptools for the target: an application that embeds the service is installed without what a native server needs.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import parse_qsl, unquote
 
-import httptools
 from msgspec import Struct
 
 from signtusk_realtime.auth.authenticator import Credentials, Purpose
@@ -90,9 +90,11 @@ def settle_host(target: bytes, headers: list[tuple[bytes, bytes]], version: str)
 
 def target_of(url: bytes) -> tuple[str, bytes]:
     """Give path and query of a request's target, also of one in absolute form (RFC 9112 §3.2)."""
-    if not url.startswith(b"/"):
-        parsed = httptools.parse_url(url)
-        return unquote((parsed.path or b"/").decode("ascii")), parsed.query or b""
+    absolute = _ABSOLUTE.match(url)
+    if absolute is not None:
+        url = url[absolute.end() :].partition(b"#")[0]
+        if not url.startswith(b"/"):
+            url = b"/" + url
     path, _, query = url.partition(b"?")
     text = path.decode("ascii")
     return unquote(text) if "%" in text else text, query

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from signtusk_realtime import __version__
-from signtusk_realtime.errors import InvalidInput
+from signtusk_realtime.errors import ConfigurationError, InvalidInput
 from signtusk_realtime.server.origins import LoopbackPolicy
 from signtusk_realtime.service.mount import WEBSOCKET_PATH
 from signtusk_realtime.service.realtime import RealtimeService
@@ -22,10 +22,19 @@ if TYPE_CHECKING:
 def make_server(
     service: RealtimeService, *, port: int | None = None, websocket_path: str = WEBSOCKET_PATH
 ) -> RealtimeServer:
-    """Make the native server of a running service, on the address its settings name. Who asked starts it, and stops it before `cleanup`."""
-    from signtusk_realtime.server.server import RealtimeServer  # noqa: PLC0415 - see the module
+    """Make the native server of a running service, on the address its settings name. Who asked starts it, and stops it before `cleanup`.
 
+    Raises: Unavailable if the service does not run, ConfigurationError if the package was installed without what a native server needs.
+    """
     settings, rooms = service.settings, service.rooms
+    try:
+        from signtusk_realtime.server.server import RealtimeServer  # noqa: PLC0415 - see the module
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("signtusk_realtime"):
+            raise
+        raise ConfigurationError(
+            f"the service's own server needs {error.name}: install signtusk-realtime[server], or mount service.asgi"
+        ) from error
     return RealtimeServer(
         hub=rooms.hub,
         verbs=rooms.verbs,

@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from signtusk_realtime.errors import InvalidInput, Unauthenticated
-from signtusk_realtime.server.request import IDENTITY_PARAMETERS, credentials_of, parse_query, single_header
+from signtusk_realtime.server.request import (
+    IDENTITY_PARAMETERS,
+    credentials_of,
+    parse_query,
+    single_header,
+    target_of,
+)
 
 
 def test_parameters_are_decoded() -> None:
@@ -36,6 +42,22 @@ def test_garbage_is_refused(query: bytes) -> None:
     with pytest.raises(InvalidInput) as refusal:
         parse_query(query, IDENTITY_PARAMETERS)
     assert refusal.value.code == "invalid_parameter"
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "query"),
+    [
+        (b"/ws?userId=a%20b", "/ws", b"userId=a%20b"),
+        (b"/w%73", "/ws", b""),
+        (b"http://realtime.example:8080/ws?a=/?", "/ws", b"a=/?"),
+        (b"http://realtime.example?a=1#part", "/", b"a=1"),
+        (b"HTTPS://realtime.example", "/", b""),
+        (b"*", "*", b""),
+    ],
+)
+def test_a_target_is_a_path_and_a_query(target: bytes, path: str, query: bytes) -> None:
+    """Also in absolute form; the path is decoded, the query is left as it was sent."""
+    assert target_of(target) == (path, query)
 
 
 def test_unknown_parameters_pass_where_they_may() -> None:
