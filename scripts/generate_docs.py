@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Annotated, Final, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
+from docs_conflicts import conflicts_page
 from docs_examples import ROOT, WORDS, client_samples, publications, server_samples, stream_sample, subscription_samples
 from msgspec import Raw, Struct, UnsetType
 
@@ -365,6 +366,7 @@ PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "docs/reference/messages.md": messages_page,
     "docs/reference/events.md": events_page,
     "docs/reference/subscriptions.md": subscriptions_page,
+    "docs/reference/conflicts.md": conflicts_page,
 }
 PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "kinds": kinds_table,
