@@ -8,16 +8,18 @@ Rule 3: nothing a client sends in a cursor changes anything.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from signtusk_realtime.delivery.place import Place
 from signtusk_realtime.engines.engine import Engine
-from signtusk_realtime.events.log import SYSTEM_LOG, LogName, Position, Top
+from signtusk_realtime.events.log import SYSTEM_LOG, Entry, LogName, Position, Top
 from signtusk_realtime.protocol.cursor import Cursor, decode
 from signtusk_realtime.protocol.messages import RecoveryFailure
 
 EARLIEST = "earliest"
 LATEST = "latest"
 _ANY = 1
-"""Bytes of a page of which only the ends of the log matter."""
+"""Bytes of a page of which only the ends of the log matter, or its first entry."""
 
 
 async def top_of(engine: Engine, organization_id: str) -> Place:
@@ -61,15 +63,17 @@ async def _tops(engine: Engine, organization_id: str) -> tuple[Top, Top]:
 
 
 async def _failure(engine: Engine, name: LogName, top: Top, position: Position) -> RecoveryFailure | None:
-    if position.epoch != top.epoch or position.offset > top.offset:
-        return "epoch"
-    if position.offset < top.floor_offset:
-        return "expired"
-    if position.offset == top.floor_offset:
-        return None if position.tag == top.floor_tag else "epoch"
-    if position.offset == top.offset:
-        return None if position.tag == top.tag else "epoch"
-    page = await engine.read(name, position.offset - 1, _ANY)
-    if not page.entries or page.entries[0].offset != position.offset:
-        return "expired"
-    return None if page.entries[0].tag == position.tag else "epoch"
+    entries: Sequence[Entry] = ()
+    while True:
+        if position.epoch != top.epoch or position.offset > top.offset:
+            return "epoch"
+        if position.offset < top.floor_offset:
+            return "expired"
+        if position.offset == top.floor_offset:
+            return None if position.tag == top.floor_tag else "epoch"
+        if position.offset == top.offset:
+            return None if position.tag == top.tag else "epoch"
+        if entries:
+            return None if position.tag == entries[0].tag else "epoch"
+        # The floor may rise meanwhile, so that what this page says of the ends counts too.
+        entries, top = await engine.read(name, position.offset - 1, _ANY)
