@@ -142,4 +142,5 @@ def _body_hash(body: Body, salt: str) -> str:
 
 
 def _canonical(part: Header | Body) -> str:
-    return canonical(cast("Json", msgspec.to_builtins(part)))
+    # What is hashed is what storing keeps: lists, not tuples.
+    return canonical(cast("Json", msgspec.json.decode(msgspec.json.encode(part))))

@@ -103,8 +103,7 @@ def refresh(
             current_version=version,
             user_id=user_id,
         )
-        is_equal = not is_by_invariant(record) and equal(now, record.value("incoming"))
-        if is_equal or now is ABSENT:
+        if now is ABSENT or equal(now, record.value("incoming")):
             superseded.append(replace(fresh, status="superseded", resolved_at=timestamp, resolved_by=user_id))
         else:
             changed.append(fresh)
