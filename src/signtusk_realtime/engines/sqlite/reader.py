@@ -24,6 +24,8 @@ from signtusk_realtime.errors import Unavailable
 from signtusk_realtime.events.log import Entry, Exact, LogName, Page, Range, Record, Snapshot
 
 _ENTRIES_PER_QUERY: Final = 1024
+_SMALL_BODY_BYTES: Final = 64
+"""No more sizes are asked for than bodies of this size fit: pages of one entry are asked for often, and sizes are most of their cost."""
 
 _LOG: Final = f"SELECT {LOG_COLUMNS} FROM logs WHERE name = ?"  # noqa: S608 - constants only
 _LOGS: Final = """
@@ -96,7 +98,8 @@ class Reader:
         entries: list[Entry] = []
         last = place_of(state.log_id, state.offset)
         while after < state.offset:
-            span = (place_of(state.log_id, after), last, _ENTRIES_PER_QUERY)
+            most = min(_ENTRIES_PER_QUERY, 1 + max_bytes // _SMALL_BODY_BYTES)
+            span = (place_of(state.log_id, after), last, most)
             sizes = [int(size) for size in self.connection.execute(_SIZES, span).fetchone()[0].split(",")]
             count, max_bytes = _fitting(sizes, max_bytes, may_be_none=bool(entries))
             if count:
@@ -104,7 +107,7 @@ class Reader:
                 # SQLite promises no order inside an aggregate; it keeps the subquery's in practice, and this costs little.
                 entries += sorted(decode_entries(text), key=lambda entry: entry.offset)
                 after = entries[-1].offset
-            if count < len(sizes):
+            if count < len(sizes) or max_bytes < 0:
                 break
         return entries
 
