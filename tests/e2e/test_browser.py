@@ -2,88 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
-import pytest
-from playwright.async_api import BrowserContext, Page, Route, async_playwright
+from playwright.async_api import BrowserContext, Page, Route
 
-from tests.support.command import DEADLINE_S, Api, JsonObject, document_update, serving
+from tests.support.browser import FOREIGN, chromium, needs_browser, open_page, page_server
+from tests.support.command import Api, JsonObject, document_update, serving
 
-CHROMIUM = Path("/usr/bin/chromium")
 PAGES = Path(__file__).parent / "pages"
 
-pytestmark = [
-    pytest.mark.skipif(
-        not CHROMIUM.exists(),
-        reason=f"NO BROWSER: {CHROMIUM} is missing, so that nothing shows that browsers work; scripts/chromium.sh installs it",
-    ),
-    # Starting a browser on a busy machine takes its time.
-    pytest.mark.timeout(120),
-]
-
-FOREIGN = "attacker.example"
-# Loopback only, and nothing asked of anybody outside. The foreign name points at this machine, as an attacker's may.
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-proxy-server",
-    f"--host-resolver-rules=MAP {FOREIGN} 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1",
-]
-
-
-@asynccontextmanager
-async def chromium() -> AsyncIterator[BrowserContext]:
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS, timeout=DEADLINE_S * 3000)
-        try:
-            context = await browser.new_context()
-            context.set_default_timeout(DEADLINE_S * 1000)
-            yield context
-        finally:
-            await browser.close()
-
-
-@asynccontextmanager
-async def page_server(body: str) -> AsyncIterator[int]:
-    """Serve one page on loopback, whatever the name and path asked for; give the port.
-
-    Why not a fulfilled route: for a browser such a page comes from nowhere, and pages from nowhere may not call loopback addresses.
-    """
-    content = body.encode()
-    head = f"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {len(content)}\r\nConnection: close\r\n\r\n"
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            await reader.readuntil(b"\r\n\r\n")
-            writer.write(head.encode() + content)
-        except asyncio.IncompleteReadError:
-            pass  # browsers open connections in advance, and use them or not
-        finally:
-            writer.close()
-
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    async with server:
-        port: int = server.sockets[0].getsockname()[1]
-        yield port
+pytestmark = needs_browser
 
 
 def page_text(name: str, port: int) -> str:
     """Give a page with the API's port in place of 8080."""
     return (PAGES / name).read_text(encoding="utf-8").replace("localhost:8080", f"localhost:{port}")
-
-
-async def open_page(context: BrowserContext, url: str) -> Page:
-    page = await context.new_page()
-    await page.goto(url)
-    return page
 
 
 async def open_beside_api(context: BrowserContext, name: str, port: int) -> Page:
