@@ -46,12 +46,8 @@ def _maybe(**fields: st.SearchStrategy[Json]) -> st.SearchStrategy[Object]:
 
 
 def _keyed(element: st.SearchStrategy[Object]) -> st.SearchStrategy[Json]:
-    ids = st.lists(st.sampled_from(("a", "b", "c", "d")), unique=True, max_size=4)
-    return ids.flatmap(lambda chosen: st.tuples(*(_named(each, element) for each in chosen)).map(list[Json]))
-
-
-def _named(identity: str, element: st.SearchStrategy[Object]) -> st.SearchStrategy[Object]:
-    return element.map(lambda fields: {"id": identity, **fields})
+    elements = st.dictionaries(st.sampled_from(("a", "b", "c", "d")), element, max_size=4)
+    return elements.map(lambda drawn: [{"id": identity, **fields} for identity, fields in drawn.items()])
 
 
 def arrays() -> st.SearchStrategy[Json]:
