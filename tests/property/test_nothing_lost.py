@@ -19,18 +19,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from signtusk_realtime.delivery import announcer, audience, catch_up
-from signtusk_realtime.events.kinds import Published
 from signtusk_realtime.events.log import SYSTEM_LOG, Draft, Position, Retention
 from signtusk_realtime.events.subscriptions import Subscription
 from signtusk_realtime.protocol import cursor as cursors
-from signtusk_realtime.sessions.identity import Identity
 from tests.support import clock, delivery
 from tests.support.engines import ManualClock
 from tests.support.lives import RETENTION, Line, Reader, World
 from tests.support.samples import sample_event
+from tests.support.scenes import HAPPENINGS, READERS, WISHES
 from tests.support.stores import STORES, Store
 
-EXAMPLES = int(os.environ.get("EXAMPLES", "40"))
+EXAMPLES = int(os.environ.get("EXAMPLES", "30"))
 STEPS = int(os.environ.get("STEPS", "50"))
 
 _T = TypeVar("_T")
@@ -43,42 +42,6 @@ ASKS = 20
 
 STEPS_PER_LIFE = 15
 
-_guest = delivery.guest(
-    delivery.grant(document_id="a", recipient_id="b", types=tuple(delivery.EVENTS_OF)),
-    delivery.grant(signing_request_id="b", recipient_id="a"),
-    user_id="b",
-    organization_id="one",
-)
-_usual = [
-    Subscription(name) for name in ("document_updates", "signing_updates", "notifications", "system_announcements")
-]
-_documents = [
-    delivery.subscription("document_updates", document_id="a"),
-    delivery.subscription("document_updates", event_types=("document_updated",)),
-]
-READERS: list[tuple[Identity, list[Subscription]]] = [
-    *[(delivery.member("a", "one", "a"), _usual)] * 3,
-    (delivery.member("a", "one", "a"), _documents),
-    (delivery.member("b", "one", "b"), [Subscription("notifications")]),
-    (_guest, [Subscription("signing_updates"), Subscription("notifications")]),
-    (delivery.member("b", "two"), _usual),
-]
-WISHES: list[list[Subscription]] = [
-    *([Subscription(name)] for name in delivery.EVENTS_OF),
-    *([delivery.subscription("document_updates", document_id=d)] for d in "ab"),
-    [delivery.subscription("signing_updates", signing_request_id="b")],
-    [delivery.subscription("organization_activity", document_id="a"), Subscription("notifications")],
-    _documents,
-    _usual,
-]
-HAPPENINGS: list[Published] = [
-    *(sample_event("document_update", documentId=d, type=t, changes=None) for d in "ab" for t in ("updated", "signed")),
-    *(sample_event("signature_status", documentId=d, signingRequestId="b", recipientId=r) for d in "ab" for r in "ab"),
-    *(sample_event("notification", userId=u) for u in "ab"),
-    sample_event("team_update", teamId="a"),
-    sample_event("user_presence", userId="a", currentDocument="a"),
-    sample_event("organization_activity", payload={"documentId": "a"}),
-]
 _any = st.integers(0, 255)
 _turns = st.sampled_from([0, 1, 2, 3, 5, 8, 30])
 
