@@ -160,10 +160,12 @@ class Node:
         self.subscriptions = Subscriptions(self.engine, self.hub, new_id=self.new_id)
         self.receive = Receive(self.hub, self.subscriptions, monotonic_s=lambda: self.now_s, now_ms=lambda: NOW_MS)
 
-    async def client(self, identity: Identity | None = None, form: str = "frames") -> Client:
+    async def client(
+        self, identity: Identity | None = None, form: str = "frames", outlet: Outlet | None = None
+    ) -> Client:
         """Let a connection in."""
         admission = await self.connect.admit(identity or member())
-        outlet = Outlet()
+        outlet = outlet or Outlet()
         connection = self.connect.open(admission, outlet, FORMATS[form])
         client = Client(self, connection, outlet)
         assert [m["type"] for m in client.messages()] == ["connected"]

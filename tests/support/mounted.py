@@ -109,7 +109,7 @@ def make_doors(
         policy=policy,
         limits=limits,
         health=lambda: hub.engine_health,
-        metrics=Metrics(hub.counters, pending=lambda: hub.pending),
+        metrics=Metrics(hub.counters, pending=lambda: hub.pending + pumps.waiting),
         is_stopping=lambda: entrance.is_stopping,
         version="0.0.0-test",
         websocket_path="/ws",

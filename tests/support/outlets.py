@@ -7,8 +7,10 @@ Rule: what is read back is decoded by the other side's readers (wire.py), never 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
+from signtusk_realtime.delivery.outlet import PatientOutlet
 from tests.support.wire import EventStream, ServerFrames
 
 TEXT, PING = 1, 9
@@ -66,6 +68,20 @@ class Outlet:
                     assert event.type == data["type"]
                     found.append({"type": "event", "cursor": event.last_event_id, "event": data})
         return found
+
+
+class Patient(Outlet, PatientOutlet):
+    """An outlet that counts for itself: `events` has an entry for each event, in order; when it was accepted, and whether it came from the log."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.events: list[tuple[float | None, bool]] = []
+
+    def write_events(
+        self, joined: bytes | list[str], accepted_at: Sequence[float | None], /, *, is_from_log: bool = False
+    ) -> None:
+        self.write(joined)
+        self.events += [(at, is_from_log) for at in accepted_at]
 
 
 def _of_frame(opcode: int, payload: bytes) -> Message:

@@ -8,12 +8,13 @@ Rule 3: `settle` writes one member's share now; after it, what is told to that m
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from signtusk_realtime.delivery.connection import Connection
 from signtusk_realtime.delivery.formats import Chunk, Format
 from signtusk_realtime.delivery.item import Item
+from signtusk_realtime.delivery.outlet import PatientOutlet
 from signtusk_realtime.delivery.place import Place
 from signtusk_realtime.events.matching import Clause
 from signtusk_realtime.observability.counters import Counters
@@ -52,14 +53,21 @@ class Share:
 
 
 class Unwritten(NamedTuple):
-    """What a member has still to be written; `place` if it then has got elsewhere than the others."""
+    """What a member has still to be written; `place` if it then has got elsewhere than the others.
+
+    `counted`: the items in it, if the member's outlet counts them.
+    """
 
     member: Connection
     data: bytes | list[str]
     place: Place | None
+    counted: list[Item] | None = None
 
     def write(self) -> None:
-        self.member.write(self.data)
+        if self.counted is None:
+            self.member.write(self.data)
+        else:
+            _write_events(self.member, self.data, self.counted)
         if self.place is not None:
             self.member.place = self.place
 
@@ -71,6 +79,7 @@ class Audience:
         "_before",
         "_counters",
         "_flushed",
+        "_patient",
         "_rest",
         "_shares",
         "_uncounted",
@@ -103,6 +112,8 @@ class Audience:
         self.overfull: list[tuple[Connection, Place]] | None = None
         """Members whose share was too much for one write, and how far each had got: whoever flushes takes them out."""
         self._shares: dict[Connection, Share] | None = None
+        self._patient = 0
+        """Members whose outlets count what they hand over."""
         self._rest: list[Unwritten] | None = None
         """What a flush that ran out of time has still to write, last first."""
         self._counters = Counters() if counters is None else counters
@@ -147,6 +158,7 @@ class Audience:
         member.place = here
         member.seat = len(self.members)
         self.members.append(member)
+        self._patient += _is_patient(member)
         if self.pending:
             self._share(member).start = len(self.pending)
 
@@ -161,6 +173,7 @@ class Audience:
         if last is not member:
             self.members[member.seat] = last
             last.seat = member.seat
+        self._patient -= _is_patient(member)
         member.audience = None
         if self._shares is not None:
             self._shares.pop(member, None)
@@ -203,9 +216,13 @@ class Audience:
             share.start = len(self.pending)
             share.own = []
             if items:
-                member.write(self.form.join(self._chunks(items)))
+                joined = self.form.join(self._chunks(items))
+                if _is_patient(member):
+                    _write_events(member, joined, items)
+                else:
+                    member.write(joined)
+                    self._counters.written(items, 1)
                 member.place = items[-1].place
-                self._counters.written(items, 1)
 
     def flush(self, clock: Callable[[], float], deadline: float) -> bool:
         """Write what is pending to all members; say whether all was written before `deadline` (by `clock`, seconds).
@@ -222,7 +239,7 @@ class Audience:
         if pending:
             data = self.form.join(chunks)
             self._flushed = pending[-1].place
-        if shares is None and data is not None:
+        if shares is None and data is not None and not self._patient:
             return self._write_all(pending, data, clock, deadline) and not self.pending
         self._rest = self._shared_out(pending, data, shares or {})
         return self._flush_rest(clock, deadline) and not self.pending and not self._shares
@@ -281,12 +298,15 @@ class Audience:
     ) -> list[Unwritten]:
         rest: list[Unwritten] = []
         apart: list[Item] = []
+        in_common = 0
         # Nothing shared is pending: only those with items of their own are looked at.
         for member in reversed(self.members) if data is not None else shares:
             share = shares.get(member)
             if share is None:
                 assert data is not None
-                rest.append(Unwritten(member, data, None))
+                is_patient = bool(self._patient) and _is_patient(member)
+                in_common += not is_patient
+                rest.append(Unwritten(member, data, None, pending if is_patient else None))
                 continue
             items = self._items(pending, share)
             if sum(len(item.entry.body) for item in items) > SHARE_BYTES + PIECE_BYTES:
@@ -295,9 +315,12 @@ class Audience:
                 place = own if own is not None and own.offsets > before.offsets else before
                 self.overfull = [*(self.overfull or ()), (member, place)]
             elif items:
-                apart += items
-                rest.append(Unwritten(member, self.form.join(self._chunks(items)), items[-1].place))
-        in_common = len(self.members) - len(shares) if data is not None else 0
+                joined = self.form.join(self._chunks(items))
+                if self._patient and _is_patient(member):
+                    rest.append(Unwritten(member, joined, items[-1].place, items))
+                else:
+                    apart += items
+                    rest.append(Unwritten(member, joined, items[-1].place))
         self._uncounted = ((pending, in_common), (apart, 1))
         return rest
 
@@ -324,3 +347,13 @@ class Audience:
 
     def _whole(self, item: Item) -> bool:
         return self.view is None or sees_whole(self.view, item.entry.keys)
+
+
+def _write_events(member: Connection, joined: bytes | list[str], items: Sequence[Item]) -> None:
+    outlet = member.outlet
+    assert isinstance(outlet, PatientOutlet)
+    outlet.write_events(joined, [item.accepted_at for item in items])
+
+
+def _is_patient(member: Connection) -> bool:
+    return isinstance(member.outlet, PatientOutlet)

@@ -20,6 +20,7 @@ from signtusk_realtime.delivery.connection import Connection
 from signtusk_realtime.delivery.floors import Floors
 from signtusk_realtime.delivery.item import Item
 from signtusk_realtime.delivery.organization import Organization
+from signtusk_realtime.delivery.outlet import PatientOutlet
 from signtusk_realtime.delivery.place import Place
 from signtusk_realtime.delivery.tail import ENTRY_OVERHEAD, Tail, Tails
 from signtusk_realtime.engines.engine import Engine
@@ -252,8 +253,12 @@ class CatchUp:
                 )
                 for entry in entries
             ]
-            connection.write(form.join(chunks))
-            self._counters.read_from_log(len(entries))
+            outlet, joined = connection.outlet, form.join(chunks)
+            if isinstance(outlet, PatientOutlet):
+                outlet.write_events(joined, [None] * len(entries), is_from_log=True)
+            else:
+                connection.write(joined)
+                self._counters.read_from_log(len(entries))
         if reached is not None:
             connection.place = _moved(place, name, reached)
         if entries:

@@ -9,6 +9,8 @@ Why a port and not a transport: native sockets, ASGI `send`, and objects that an
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Protocol
 
 
@@ -23,3 +25,18 @@ class Outlet(Protocol):
 
     def close(self, code: int, reason: str, /) -> None:
         """End the peer after what was written: a close frame, or the end of the stream. Idempotent."""
+
+
+class PatientOutlet(ABC):
+    """An outlet whose object takes what was written one by one, some time later, and which counts it then.
+
+    Events are written to it by `write_events`, all else by `write`.
+    """
+
+    __slots__ = ()
+
+    @abstractmethod
+    def write_events(
+        self, joined: bytes | list[str], accepted_at: Sequence[float | None], /, *, is_from_log: bool = False
+    ) -> None:
+        """Hand over events as `write` does. `accepted_at`: of each, when it was accepted for publication here (Counters.clock), if it was."""

@@ -34,8 +34,8 @@ from signtusk_realtime.events.kinds import (
 )
 
 CODE: Final = "invalid_event"
-PLAIN_JSON_DEPTH: Final = 64
-"""Python values nested deeper than this are refused before anything recursive sees them; the limit of the service is lower."""
+PLAIN_JSON_DEPTH: Final = 256
+"""Python values nested deeper than this are refused before anything recursive sees them; the limit of the service is at most that."""
 
 _encoder: Final = Encoder()
 _decoder: Final[Decoder[Published]] = Decoder(Published)

@@ -2,7 +2,8 @@
 
 Owns: the numbers, and how a number is brought up to date.   Not: rates and windows (metrics.py), how they are told (openmetrics.py,
 server/http/metrics.py).
-Rule 1: counting is an addition, made per event and audience, per message or per connection; never per delivery.
+Rule 1: counting is an addition, made per event and audience, per message or per connection; per delivery only where an application's object takes
+each by a call (`taken`).
 Rule 2: nothing here grows with use: dictionaries have a key per code or per kind of transport, and `accepted` holds only what is being stored.
 Rule 3: whoever counts up what may go down again (connections, subscriptions) counts it down in the same room.
 """
@@ -142,6 +143,16 @@ class Counters:
         for item in items:
             if item.accepted_at is not None:
                 self.latency.observe(now - item.accepted_at, members)
+
+    def taken(self, accepted_at: Sequence[float | None], *, is_from_log: bool) -> None:
+        """Note that a connection whose outlet counts for itself was handed events just now; the times are their acceptance here."""
+        self.deliveries += len(accepted_at)
+        if is_from_log:
+            self.caught_up += len(accepted_at)
+        now = self.clock()
+        for at in accepted_at:
+            if at is not None:
+                self.latency.observe(now - at)
 
     def read_from_log(self, events: int) -> None:
         """Note that a connection that is behind was handed events from the log."""

@@ -5,8 +5,9 @@ have a buffer of their own; who is connected (delivery).
 Rule 1 (I3): from half of its bounds on an outlet is full and says so; what delivery adds after that is one write, and answers to a peer that
 is not listened to meanwhile (`room`).
 Rule 2: there is a task only while something waits, and it never runs within `write`.
-Rule 3: whatever the application's object raises ends this connection and nothing else.
+Rule 3: whatever the application's object raises ends this connection and nothing else, and nothing is handed over after what it did not take.
 Rule 4: an object that never returns costs its own connection: delivery finds it without progress, and a close waits for it only so long.
+Rule 5: an event counts as delivered when the object has taken it.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ import asyncio
 import inspect
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine
-from typing import Final
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from itertools import repeat
+from typing import Final, NamedTuple
 
 from signtusk_realtime.delivery.connection import Connection
 from signtusk_realtime.delivery.hub import Hub
+from signtusk_realtime.delivery.outlet import PatientOutlet
 from signtusk_realtime.protocol import codes
 
 log = logging.getLogger(__name__)
@@ -40,6 +43,8 @@ class Pumps:
         self.full_messages = max(1, max_messages // 2)
         self.full_bytes = max(1, max_bytes // 2)
         self.close_timeout_s = close_timeout_s
+        self.waiting = 0
+        """Events that wait in all of them, or are being handed over."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     def spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
@@ -50,18 +55,33 @@ class Pumps:
         return task
 
     async def close(self) -> None:
-        """Wait for all that still runs, bounded; every outlet was closed before. What even cancelling does not end is left, and named."""
+        """Wait for all that still runs, bounded; every outlet was closed before. What even cancelling does not end is left, and named.
+
+        An object whose own `close` asked for this is not waited for.
+        """
+        own = asyncio.current_task()
         for is_last in (False, True):
-            if self._tasks:
-                await asyncio.wait(self._tasks, timeout=self.close_timeout_s)
+            others = self._tasks - {own}
+            if others:
+                await asyncio.wait(others, timeout=self.close_timeout_s)
             if not is_last:
-                for task in self._tasks:
+                for task in self._tasks - {own}:
                     task.cancel()
-        if self._tasks:
-            log.warning("transports handed in do not end", extra={"tasks": len(self._tasks)})
+        left = self._tasks - {own}
+        if left:
+            log.warning("transports handed in do not end", extra={"tasks": len(left)})
 
 
-class PumpedOutlet:
+class Waiting(NamedTuple):
+    """A message that waits. `accepted_at`: of each event in it, when it was accepted for publication here, if it was."""
+
+    message: Message
+    size: int
+    accepted_at: Sequence[float | None]
+    is_from_log: bool
+
+
+class PumpedOutlet(PatientOutlet):
     """See the module; fulfils delivery's Outlet port.
 
     `send` takes one message, `finish` ends the transport (close code, reason); either may be sync or async.
@@ -72,7 +92,9 @@ class PumpedOutlet:
         "_closing",
         "_connection",
         "_ended",
+        "_events",
         "_finish",
+        "_has_taken",
         "_hub",
         "_is_full",
         "_is_over",
@@ -101,8 +123,11 @@ class PumpedOutlet:
         self._pumps = pumps
         self._ended = ended
         self._connection: Connection | None = None
-        self._waiting: deque[tuple[Message, int]] = deque()
-        """Messages and their sizes in bytes."""
+        self._waiting: deque[Waiting] = deque()
+        self._events = 0
+        """In what waits, and in what is being handed over."""
+        self._has_taken = False
+        """Whether the object ever took a message."""
         self._unsent = 0
         """What waits and what is being handed over, in bytes."""
         self._is_full = False
@@ -123,12 +148,26 @@ class PumpedOutlet:
 
     def write(self, joined: bytes | list[str], /) -> None:
         """See the port."""
+        self._take(joined, repeat(()), is_from_log=False)
+
+    def write_events(
+        self, joined: bytes | list[str], accepted_at: Sequence[float | None], /, *, is_from_log: bool = False
+    ) -> None:
+        """See the port. Of texts, each is one event."""
+        if isinstance(joined, bytes):
+            self._take(joined, (accepted_at,), is_from_log=is_from_log)
+        else:
+            self._take(joined, ((one,) for one in accepted_at), is_from_log=is_from_log)
+
+    def _take(self, joined: bytes | list[str], events: Iterable[Sequence[float | None]], *, is_from_log: bool) -> None:
         if self._is_over:
             return
-        for message in (joined,) if isinstance(joined, bytes) else joined:
+        messages: Sequence[Message] = (joined,) if isinstance(joined, bytes) else joined
+        for message, accepted_at in zip(messages, events, strict=False):
             size = _size(message)
-            self._waiting.append((message, size))
+            self._waiting.append(Waiting(message, size, accepted_at, is_from_log))
             self._unsent += size
+            self._count(len(accepted_at))
         if not self._is_full and (
             len(self._waiting) >= self._pumps.full_messages or self._unsent >= self._pumps.full_bytes
         ):
@@ -176,36 +215,54 @@ class PumpedOutlet:
 
     async def _pump(self) -> None:
         count = 0
+        cancelled: asyncio.CancelledError | None = None
         try:
             while self._waiting:
-                message, size = self._waiting.popleft()
-                await _settled(self._send(message))
-                self._unsent -= size
-                self._relieve()
+                one = self._waiting.popleft()
+                await _settled(self._send(one.message))
+                self._taken(one)
                 count += 1
                 if count % TURN == 0:
                     await asyncio.sleep(0)
         except asyncio.CancelledError as error:
-            if _is_cancelled():
-                raise
-            # The object awaited something of its own that was cancelled: to us that is a failure like any other.
+            # Without a request to us the object awaited something of its own that was cancelled: a failure like any other.
             self._fail(error)
+            cancelled = error if _is_cancelled() else None
         except Exception as error:  # noqa: BLE001 - border: an application's socket
             self._fail(error)
-        finally:
+        except BaseException as error:
+            # Rule 3: no hole, whatever it was. What ends the process, or this coroutine, goes on its way.
+            self._fail(error)
             self._task = None
+            self._pumps.spawn(self._end())
+            raise
+        self._task = None
         if self._closing is not None:
             await self._end()
+        if cancelled is not None:
+            raise cancelled
+
+    def _taken(self, one: Waiting) -> None:
+        self._has_taken = True
+        # It may have been given up meanwhile.
+        self._unsent = max(self._unsent - one.size, 0)
+        if one.accepted_at:
+            self._count(-min(len(one.accepted_at), self._events))
+            self._hub.counters.taken(one.accepted_at, is_from_log=one.is_from_log)
+        self._relieve()
 
     def _fail(self, error: BaseException) -> None:
         connection = self._connection
         if connection is not None:
             fields = {"connection": connection.connection_id, "error": type(error).__name__}
-            log.info("a connection's transport failed", extra=fields)
+            if self._has_taken or isinstance(error, OSError):
+                log.info("a connection's transport failed", extra=fields)
+            else:
+                # A peer that is gone looks otherwise: this object is not what it was taken for.
+                log.warning("a connection's transport took no message at all", extra=fields, exc_info=error)
             self._hub.lost(connection)
         self._let_go()
-        self._waiting.clear()
-        self._unsent = 0
+        self._clear()
         if self._closing is None:
             self._closing = (codes.CLOSE_INTERNAL.number, codes.CLOSE_INTERNAL.name)
 
@@ -252,9 +309,17 @@ class PumpedOutlet:
         self._connection = None
         self._wake()
 
-    def _drop(self) -> None:
+    def _clear(self) -> None:
         self._waiting.clear()
         self._unsent = 0
+        self._count(-self._events)
+
+    def _count(self, events: int) -> None:
+        self._events += events
+        self._pumps.waiting += events
+
+    def _drop(self) -> None:
+        self._clear()
         if self._task is not None and self._task is not asyncio.current_task():
             self._task.cancel()
 

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, TypeVar
 
 from msgspec import UNSET, Struct, ValidationError, convert
 
-from signtusk_realtime.errors import InvalidInput
+from signtusk_realtime.errors import InvalidInput, RealtimeError
 from signtusk_realtime.events.kinds import Published as PublishedEvent
 from signtusk_realtime.events.validation import CODE, PLAIN_JSON_DEPTH, validate
 from signtusk_realtime.operations.publish import Publish
@@ -47,10 +47,15 @@ class Emitter:
 
         Raises: InvalidInput (invalid_event), LimitExceeded (payload_too_large), EventIdReused, Unavailable.
         """
-        published = validate(_typed(kind, event), organization_required=True)
-        publications, _ = decode_publications(
-            json.encode(published), depth=self._json_depth, max_events=1, max_payload_bytes=self._payload_bytes
-        )
+        try:
+            published = validate(_typed(kind, event), organization_required=True)
+            publications, _ = decode_publications(
+                json.encode(published), depth=self._json_depth, max_events=1, max_payload_bytes=self._payload_bytes
+            )
+        except RealtimeError as error:
+            self._publish.counters.publications += 1
+            self._publish.counters.publications_refused[error.code] += 1
+            raise
         organization_id = published.organization_id
         await self._handed.settled(None if organization_id in (UNSET, ANY_ORGANIZATION) else str(organization_id))
         (result,) = await self._publish(SERVICE, publications)

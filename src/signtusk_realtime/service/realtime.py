@@ -2,7 +2,7 @@
 
 Owns: its life, the verbs, the ASGI application.   Not: what a verb does (rooms.py names who does it), native servers (servers.py).
 Rule 1: nothing is begun before `initialize`; after `cleanup` nothing is left, and `initialize` begins anew.
-Rule 2: every verb is called on the event loop that runs the service.
+Rule 2: every verb is called on the event loop that runs the service; elsewhere it is refused before anything is done.
 """
 
 from __future__ import annotations
@@ -78,8 +78,10 @@ class RealtimeService:
         self._authorizer = authorizer
         self._rooms: Rooms | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        """The one that runs the service, or last did."""
         self._ending = AsyncExitStack()
         self._changing = asyncio.Lock()
+        self._is_ending = False
         self._has_ended = False
         self._listeners = Listeners()
         self.servers: set[Server] = set()
@@ -91,34 +93,70 @@ class RealtimeService:
 
     @property
     def rooms(self) -> Rooms:
-        """What is running. Raises: Unavailable before `initialize` and after `cleanup`."""
+        """What is running. Raises: Unavailable before `initialize` and after `cleanup`, and on another event loop than the service's."""
         if self._rooms is None:
             raise Unavailable("the service is not running; await initialize() first")
+        self._check_loop()
         return self._rooms
 
     async def initialize(self) -> None:
-        """Open the log and begin delivery. Does nothing if that was done. Raises: ConfigurationError, Unavailable; then nothing is left."""
-        async with self._changing:
+        """Open the log and begin delivery. Does nothing if that was done.
+
+        Raises: ConfigurationError, Unavailable; then nothing is left. Unavailable too if the service runs on another event loop.
+        """
+        async with self._change():
             if self._rooms is not None:
                 return
             async with AsyncExitStack() as begun:
                 rooms = await begin(self.settings, self._listeners, begun, authorizer=self._authorizer)
                 self._ending = begun.pop_all()
-            self._loop = asyncio.get_running_loop()
             self._rooms = rooms
             self._has_ended = False
 
     async def cleanup(self) -> None:
-        """Stop the servers made of it, end every connection, let go of everything. Does nothing if nothing runs."""
-        async with self._changing:
-            self._has_ended = True
-            for server in list(self.servers):
-                await server.stop()
-            if self._doors is not None:
-                self._doors.entrance.is_stopping = True
-                self._doors.entrance.gate.close()
-            self._rooms = self._doors = None
-            await self._ending.aclose()
+        """Stop the servers made of it, end every connection, let go of everything. Does nothing if nothing runs.
+
+        A callback of `on` may await it, and is not waited for then; one that is called while it is under way finds it done. Others it waits
+        for, and for sockets and responses that do not close: for either at most 5 seconds, and as long again once they were cancelled.
+
+        Raises: Unavailable if the service runs on another event loop.
+        """
+        if self._is_ending and self._listeners.is_telling():
+            return
+        async with self._change():
+            self._has_ended = self._is_ending = True
+            try:
+                for server in list(self.servers):
+                    await server.stop()
+                if self._doors is not None:
+                    self._doors.entrance.is_stopping = True
+                    self._doors.entrance.gate.close()
+                self._rooms = self._doors = None
+                await self._ending.aclose()
+            finally:
+                self._is_ending = False
+
+    def _change(self) -> asyncio.Lock:
+        """Give what lets one at a time begin or end the service. Raises: Unavailable."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            if self._rooms is not None or (self._changing.locked() and not _has_stopped(self._loop)):
+                self._check_loop()
+            # A lock belongs to a loop, a service to one after the other.
+            self._changing = asyncio.Lock()
+            self._loop = loop
+        return self._changing
+
+    def _check_loop(self) -> None:
+        if self._loop is _running_loop():
+            return
+        if _has_stopped(self._loop):
+            raise Unavailable("the event loop that ran the service was closed before cleanup(); make another service")
+        raise Unavailable(
+            "the service runs on another event loop than this call; from a thread of FastAPI's use"
+            " anyio.from_thread.run(service.emit_…, …), of Django's async_to_sync(service.emit_…)(…), elsewhere"
+            " asyncio.run_coroutine_threadsafe(service.emit_…(…), loop)"
+        )
 
     async def __aenter__(self) -> Self:
         await self.initialize()
@@ -295,11 +333,20 @@ class RealtimeService:
                 )
             await self.initialize()
         rooms = self.rooms
-        if self._loop is not asyncio.get_running_loop():
-            raise Unavailable("the service runs on another event loop than this request")
         if self._doors is None:
             self._doors = make_doors(rooms)
         return self._doors
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def _has_stopped(loop: asyncio.AbstractEventLoop | None) -> bool:
+    return loop is None or loop.is_closed()
 
 
 def _member(user_id: str, organization_id: str, teams: Sequence[str]) -> Identity:

@@ -135,7 +135,7 @@ def _furnished(
         engine=engine,
         hub=hub,
         verbs=verbs,
-        metrics=Metrics(hub.counters, pending=lambda: hub.pending, updated=telling.measured),
+        metrics=Metrics(hub.counters, pending=lambda: hub.pending + pumps.waiting, updated=telling.measured),
         pumps=pumps,
         handed=handed,
         emit=Emitter(verbs.publish, handed, json_depth=limits.json_depth, payload_bytes=limits.payload_bytes),

@@ -15,6 +15,7 @@ from signtusk_realtime.protocol.publications import Publication
 from signtusk_realtime.sessions.identity import Identity
 from tests.support.clock import settle
 from tests.support.delivery import NOW_MS, Node, Turns, member, started_node
+from tests.support.outlets import Patient
 from tests.support.samples import sample_event
 
 pytestmark = pytest.mark.virtual_clock
@@ -96,6 +97,56 @@ async def test_a_flush_in_slices_counts_everything_once() -> None:
         assert node.hub.pending == 1
         turns.run()
         assert (counters.deliveries, node.hub.pending) == (100, 0)
+
+
+@pytest.mark.parametrize("looks", [None, 1, 2])
+async def test_who_counts_for_himself_is_left_out(looks: int | None) -> None:
+    """In one audience with others, in slices or not, with events of its own or settled early: told which events, and not counted here."""
+    turns = Turns()
+    async with started_node(flusher=turns.flusher()) as node:
+        patients = [Patient() for _ in range(20)]
+        clients = [
+            await node.client(member(f"user{n % 3}"), "stream", patients[n // 4] if n % 4 == 0 else None)
+            for n in range(80)
+        ]
+        for client in clients:
+            client.subscribe(DOCUMENTS, NOTIFICATIONS)
+        turns.run()
+        publish = publisher(node)
+        for n in range(3):
+            await publish(member(), [publication(f"e{n}")])
+            await node.happen("notification", userId="user2")
+        for client in clients[4:6]:
+            client.receive({"type": "subscribe", "subscription": {"type": "organization_activity"}})
+        while turns.turn(looks=looks):
+            pass
+        await publish(member(), [publication("e3")])
+        node.hub.lost(clients[8].connection)
+        while turns.turn(looks=looks):
+            pass
+        got = [len(client.event_ids()) for client in clients]
+        own = [len(patient.events) for patient in patients]
+        assert own == got[::4]
+        assert 0 < sum(own) < sum(got)
+        counters = node.hub.counters
+        assert counters.deliveries == sum(got) - sum(own)
+        assert counters.latency.weight == sum(3 + 1 for n in range(80) if n % 4)
+        assert {is_from_log for patient in patients for _, is_from_log in patient.events} == {False}
+        assert sum(at is not None for at, _ in patients[0].events) == 4
+
+
+async def test_catching_up_is_told_to_who_counts_for_himself() -> None:
+    """What it reads from the log is said to be from there, and counted by its outlet alone."""
+    async with started_node() as node:
+        first, outlet = await node.client(), Patient()
+        cursor = first.subscribe(DOCUMENTS)["cursor"]
+        await node.happen()
+        second = await node.client(form="texts", outlet=outlet)
+        second.receive({"type": "subscribe", "subscriptions": [{"type": "document_updates"}], "cursor": cursor})
+        await settle()
+        assert len(second.event_ids()) == 1
+        assert outlet.events == [(None, True)]
+        assert (node.hub.counters.deliveries, node.hub.counters.caught_up) == (1, 0)
 
 
 async def test_what_is_written_early_counts_too() -> None:

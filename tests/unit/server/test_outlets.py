@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from signtusk_realtime.delivery.connection import Connection
-from signtusk_realtime.delivery.formats import TEXTS
+from signtusk_realtime.delivery.formats import STREAM, TEXTS, Format
 from signtusk_realtime.protocol import codes
 from signtusk_realtime.server.outlets import Message, PumpedOutlet, Pumps
 from tests.support.clock import elapse, settle
@@ -294,3 +294,95 @@ async def test_what_a_full_outlet_missed_comes_from_the_log() -> None:
         got = [text for text in it.transport.taken if isinstance(text, str) and '"type":"event"' in text]
         assert len(got) == 200
         assert all(event_id in text for event_id, text in zip(ids, got, strict=True))
+
+
+class Own(BaseException):
+    """Something that no `except Exception` takes."""
+
+
+@pytest.mark.parametrize("failure", [Own, GeneratorExit, asyncio.CancelledError, "cancels the task"])
+async def test_whatever_ends_the_handing_over_leaves_no_hole(failure: type[BaseException] | str) -> None:
+    """Nothing is handed over after what was not taken: the connection is lost and its object closed, whatever it raised."""
+    taken: list[Message] = []
+
+    async def send(message: Message) -> None:
+        if message == "b":
+            if isinstance(failure, str):
+                task = asyncio.current_task()
+                assert task is not None
+                task.cancel()
+                await asyncio.sleep(0)
+            else:
+                raise failure
+        taken.append(message)
+
+    closed: list[tuple[int, str]] = []
+    async with pumped(send, lambda code, reason: closed.append((code, reason))) as it:
+        it.outlet.write(["a", "b", "c"])
+        await settle()
+        it.outlet.write(["d"])
+        await settle()
+        assert taken[1:] == ["a"]
+        assert not it.connection.is_open
+        assert closed == [(1011, "internal")]
+
+
+async def test_an_object_that_never_took_anything_is_told_with_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    """Who hands in something that is no socket learns what is wrong with it; a peer that is gone is no news."""
+
+    def no_socket(message: Message) -> None:
+        raise TypeError("string indices must be integers")
+
+    def gone(message: Message) -> None:
+        raise BrokenPipeError
+
+    for send, count in ((no_socket, 1), (gone, 0)):
+        caplog.clear()
+        async with pumped(send):
+            await settle()
+        warnings = [record for record in caplog.records if record.levelname == "WARNING"]
+        assert len(warnings) == count
+        assert all(record.exc_info for record in warnings)
+
+
+async def test_a_later_failure_is_an_ordinary_end(caplog: pytest.LogCaptureFixture) -> None:
+    """An object that took something before is a socket whose peer left, whichever error its library has for that."""
+    async with pumped() as it:
+        await settle()
+        it.transport.error = RuntimeError("closed")
+        it.outlet.write(["a"])
+        await settle()
+        assert not it.connection.is_open
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
+@pytest.mark.parametrize("form", [TEXTS, STREAM], ids=["texts", "stream"])
+async def test_an_event_counts_when_it_was_taken(form: Format) -> None:
+    """Delivered, and its latency, is what the object has taken; what waits is in the queue, until it is given up."""
+    async with started_node() as node:
+        pumps = Pumps(max_messages=1000, max_bytes=1 << 20, close_timeout_s=5.0)
+        counters, transport = node.hub.counters, Transport()
+        outlet = PumpedOutlet(transport.send, transport.close, hub=node.hub, pumps=pumps)
+        connection = node.connect.open(await node.connect.admit(member()), outlet, form)
+        outlet.attend(connection)
+        await settle()
+        transport.gate.clear()
+        at = counters.clock()
+        outlet.write_events(form.join([b"a", b"b"] if form is STREAM else ["a", "b"]), [at - 3, None])
+        await settle()
+        assert (counters.deliveries, counters.latency.weight, pumps.waiting) == (0, 0, 2)
+        transport.gate.set()
+        await settle()
+        assert (counters.deliveries, counters.latency.weight, pumps.waiting) == (2, 1, 0)
+        assert counters.latency.total >= 3
+        outlet.write_events(form.join([b"c"] if form is STREAM else ["c"]), [None], is_from_log=True)
+        await settle()
+        assert (counters.deliveries, counters.caught_up) == (3, 1)
+        transport.gate.clear()
+        outlet.write_events(form.join([b"d"] if form is STREAM else ["d"]), [None])
+        await settle()
+        assert pumps.waiting == 1
+        outlet.abandon()
+        assert pumps.waiting == 0
+        await node.hub.close()
+        await pumps.close()

@@ -246,6 +246,19 @@ async def test_a_malformed_event_is_refused_with_its_place(event: Any, path: tup
         assert not (await history(service)).events
 
 
+async def test_the_nesting_allowed_is_the_services_in_python_too() -> None:
+    """As deep as the highest that `limits.json_depth` may say."""
+    deep: dict[str, object] = {}
+    for _ in range(250):
+        deep = {"a": deep}
+    async with RealtimeService(settings=Settings(limits=LimitSettings(json_depth=256))) as service:
+        await service.emit_organization_activity("o", "x", deep)
+        for _ in range(10):
+            deep = {"a": deep}
+        with pytest.raises(InvalidInput, match="256"):
+            await service.emit_organization_activity("o", "x", deep)
+
+
 async def test_too_deep_and_too_large_events_are_refused() -> None:
     """By the service's own limits."""
     deep: dict[str, object] = {}
@@ -359,6 +372,35 @@ async def test_figures_are_told_and_move() -> None:
         assert (told[-1]["activeConnections"], told[-1]["subscriptionCount"]) == (1, 1)
 
 
+async def test_figures_are_of_what_was_taken() -> None:
+    """A socket that takes nothing is no delivery: what waits for it is in the queue; an event refused before it is stored is refused."""
+    service, gate = RealtimeService(), asyncio.Event()
+
+    class Gated(Socket):
+        async def send(self, text: str) -> None:
+            await gate.wait()
+            await super().send(text)
+
+    async with service:
+        socket = Gated()
+        connection_id = service.handle_websocket_connection(socket, "u", "o")
+        service.subscribe_websocket(connection_id, {"type": "organization_activity"})
+        for _ in range(20):
+            await service.emit_organization_activity("o", "x", {})
+        figures = service.get_metrics()
+        assert (figures["messagesPerSecond"], figures["averageLatency"], figures["eventQueueSize"]) == (0, 0, 20)
+        gate.set()
+        await socket.events(20)
+        figures = service.get_metrics()
+        assert figures["messagesPerSecond"] > 0
+        assert figures["averageLatency"] > 0
+        assert figures["eventQueueSize"] == 0
+        for _ in range(20):
+            with pytest.raises(InvalidInput):
+                await service.emit_notification({"title": "x"})
+        assert service.get_metrics()["errorRate"] == 0.5
+
+
 async def test_a_server_starts_stops_and_starts_again() -> None:
     """On a port of its own and under its path; `cleanup` stops what its owner did not."""
     service = RealtimeService()
@@ -392,6 +434,103 @@ async def test_a_loop_that_is_not_its_own_is_refused() -> None:
             return asyncio.run(get())
 
         assert await asyncio.to_thread(elsewhere) == 503
+
+
+async def test_calls_from_elsewhere_are_refused_before_anything_is_done() -> None:
+    """From a thread without a loop, or with another: nothing is stored or let in, and the error says how it is done."""
+    async with RealtimeService() as service:
+        loop = asyncio.get_running_loop()
+        connection_id = service.handle_websocket_connection(Socket(), "u", ORGANIZATION)
+
+        def verbs() -> list[str]:
+            refused = []
+            for verb in (
+                lambda: asyncio.run(service.emit_organization_activity(ORGANIZATION, "x", {})),
+                lambda: service.handle_websocket_connection(Socket(), "u", ORGANIZATION),
+                lambda: service.subscribe_websocket(connection_id, {"type": "notifications"}),
+                lambda: service.disconnect(connection_id),
+                lambda: asyncio.run(service.cleanup()),
+                lambda: asyncio.run(service.initialize()),
+            ):
+                with pytest.raises(Unavailable, match="run_coroutine_threadsafe") as refusal:
+                    verb()
+                refused.append(refusal.value.message)
+            return refused
+
+        assert len(await asyncio.to_thread(verbs)) == 6
+        assert (await history(service)).events == []
+        assert len(service.rooms.handed._outlets) == 1
+
+        def as_advised() -> Published:
+            emitting = service.emit_organization_activity(ORGANIZATION, "x", {})
+            return asyncio.run_coroutine_threadsafe(emitting, loop).result(10)
+
+        assert (await asyncio.to_thread(as_advised)).event_id in bytes(
+            (await history(service)).events[0].event
+        ).decode()
+
+
+def test_a_service_lives_on_one_loop_after_the_other() -> None:
+    """Also where several begin and end it at once; one whose loop was closed before its end says so."""
+    service = RealtimeService()
+
+    async def live() -> None:
+        await asyncio.gather(service.initialize(), service.initialize())
+        await service.emit_organization_activity(ORGANIZATION, "x", {})
+        await asyncio.gather(service.cleanup(), service.cleanup())
+
+    for _ in range(2):
+        asyncio.run(live())
+
+    left = asyncio.new_event_loop()
+    left.run_until_complete(service.initialize())
+
+    async def take_over() -> None:
+        with pytest.raises(Unavailable, match="another event loop"):
+            await service.initialize()
+
+    asyncio.run(take_over())
+    left.run_until_complete(service.cleanup())
+    left.close()
+
+
+@pytest.mark.parametrize("event", ["ws_connection_added", "ws_connection_removed"])
+async def test_a_callback_may_end_the_service(event: str) -> None:
+    """Whether it is told of a connection or by the end itself; the service can begin anew."""
+    service, ended = RealtimeService(), list[str]()
+
+    async def end(change: ConnectionChange) -> None:
+        await service.cleanup()
+        ended.append(change.connection_id)
+
+    service.on(event, end)
+    for _ in range(2):
+        await service.initialize()
+        connection_id = service.handle_websocket_connection(Socket(), "u", "o")
+        if event == "ws_connection_removed":
+            await service.cleanup()
+        await until(lambda: bool(ended))
+        assert ended == [connection_id]
+        ended.clear()
+        with pytest.raises(Unavailable):
+            service.get_metrics()
+
+
+async def test_a_socket_may_end_the_service_when_it_is_closed() -> None:
+    """Its `close` is not waited for by the end that it asked for."""
+    service, has_ended = RealtimeService(), asyncio.Event()
+
+    class Last(Socket):
+        async def close(self, code: int, reason: str) -> None:  # type: ignore[override]
+            await service.cleanup()
+            has_ended.set()
+
+    await service.initialize()
+    connection_id = service.handle_websocket_connection(Last(), "u", "o")
+    await service.emit_organization_activity("o", "x", {})
+    service.disconnect(connection_id)
+    async with asyncio.timeout(4):
+        await has_ended.wait()
 
 
 async def test_a_socket_that_blocks_is_closed_in_time() -> None:
