@@ -224,3 +224,10 @@ def test_a_tolerant_order_keeps_what_it_does_not_name() -> None:
     elements = keyed(ordered["rows"])
     assert elements is not None
     assert list(elements) == ["c", "x", "a", "b"]
+
+
+def test_an_operation_upon_what_an_earlier_one_took_away() -> None:
+    """Operations count in order: an array that was replaced or deleted after something was written into it stays so."""
+    into = Op("set", "/recipients/r1/name", "Z")
+    assert apply(DOCUMENT, [into, Op("set", "/recipients", [1])])["recipients"] == [1]
+    assert "recipients" not in apply(DOCUMENT, [into, Op("delete", "/recipients")])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
+
 import msgspec
 import pytest
 
+from signtusk_realtime.documents.canonical import canonical
 from signtusk_realtime.documents.history import GENESIS, Body, Entry, Header, erase, replay, seal, verify
 from signtusk_realtime.documents.lease import GONE_MS, LEASE_MS, lose_connection, renew, take
 from signtusk_realtime.documents.ops import Op
@@ -192,3 +195,22 @@ def test_whatever_is_changed_breaks_the_chain(case: tuple[str, list[Entry], int]
     verdict = verify(case[1])
     assert (verdict.integrity, verdict.version) == ("broken", case[2])
     assert verdict.why
+
+
+def test_an_entry_seals_the_one_before() -> None:
+    """The same entry after another one has another hash, by the formula that the reference gives."""
+    one, other = entry(2, "1" * 64, "t"), entry(2, "2" * 64, "t")
+    assert one.body_hash == other.body_hash
+    assert one.hash != other.hash
+    header = canonical(
+        {
+            "version": 2,
+            "kind": "edit",
+            "userId": "ada",
+            "changeId": "change-2",
+            "baseVersion": 1,
+            "status": "applied",
+            "timestamp": "2026-11-22T18:49:22.123Z",
+        }
+    )
+    assert one.hash == sha256(("1" * 64 + header + one.body_hash).encode()).hexdigest()

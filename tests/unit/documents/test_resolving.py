@@ -9,11 +9,12 @@ import pytest
 from signtusk_realtime.documents.base import OwnCommit, authors_view
 from signtusk_realtime.documents.edit import put_on, read_edit
 from signtusk_realtime.documents.invariants import broken
+from signtusk_realtime.documents.nodes import Reader
 from signtusk_realtime.documents.ops import Op
 from signtusk_realtime.documents.policy import PLAIN, SIGNING, Minimum, Policy, Strategy, pattern
 from signtusk_realtime.documents.resolve import resolve
 from signtusk_realtime.documents.text import MAX_LENGTH
-from signtusk_realtime.documents.values import Object
+from signtusk_realtime.documents.values import ABSENT, Object
 
 
 def put(document: Object, changes: dict[str, object], *deletes: str) -> Object:
@@ -191,3 +192,25 @@ def test_an_authors_view_holds_his_changes_only() -> None:
     first = resolve(base, put(base, {"theirs": 1}), put(base, {"mine": 1}))
     assert first.document == {"mine": 1, "theirs": 1}
     assert authors_view(base, [OwnCommit(first.changed, first.ops)]) == {"mine": 1, "theirs": 0}
+
+
+@pytest.mark.parametrize(("strategy", "y"), [("merge", 7), ("overwrite", None), ("manual", 7), ("reject", 7)])
+def test_a_group_that_is_taken_away_loses_against_an_edit(strategy: Strategy, y: int | None) -> None:
+    """Taking all members of a group away is a deletion of that group; the edit of one of them outlives it under merge."""
+    base: Object = {"signatureFields": [{"id": "f", "page": 1, "x": 1, "y": 1}]}
+    moved = put(base, {"/signatureFields/f/y": 7})
+    removed = put(base, {}, *(f"/signatureFields/f/{name}" for name in ("page", "x", "y")))
+    resolution = resolve(base, moved, removed, PLAIN, strategy)
+    (conflict,) = resolution.conflicts
+    assert (conflict.path, conflict.reason) == ("/signatureFields/f/(page,x,y)", "delete_vs_edit")
+    assert Reader(resolution.document).get(("signatureFields", "f", "y")) == (ABSENT if y is None else y)
+
+
+def test_of_two_patterns_as_long_the_one_with_fewer_stars_guards() -> None:
+    """In whichever order they were written."""
+    for names in (("/*/b", "/a/b"), ("/a/b", "/*/b")):
+        guards: dict[tuple[str, ...], Strategy] = {
+            pattern(each): "reject" if "*" in each else "manual" for each in names
+        }
+        assert Policy("p", guards=guards).guard(("a", "b")) == "manual"
+    assert Policy("p", guards={pattern("/*/z"): "reject", pattern("/a/*"): "manual"}).guard(("a", "z")) == "manual"
