@@ -11,8 +11,10 @@ from typing import Any, cast
 
 import httptools
 import uvloop
+from msgspec.structs import replace
 
 from signtusk_realtime.protocol.codes import CLOSE_NORMAL
+from signtusk_realtime.protocol.deflate import encode_deflated
 from signtusk_realtime.protocol.frames import (
     Binary,
     Closed,
@@ -28,18 +30,21 @@ from signtusk_realtime.protocol.frames import (
     encode_pong,
     encode_text,
 )
-from signtusk_realtime.protocol.handshake import Refusal, negotiate
+from signtusk_realtime.protocol.handshake import Refusal, Upgrade, negotiate
+from signtusk_realtime.protocol.heads import BINARY, TEXT
 
 # The suite sends messages of 16 MiB in its group on limits; fragments of 64 bytes among them.
 LIMITS = FrameLimits(max_message_bytes=32 << 20, max_fragments=1 << 20, binary=True)
+DEFLATED_LIMITS = replace(LIMITS, deflate=True)
 CLOSE_TIMEOUT_S = 5.0
 
 
 class Echo(asyncio.Protocol):
-    """One connection: HTTP until the upgrade, frames after it."""
+    """One connection: HTTP until the upgrade, frames after it; compressed, whatever their length, where that was agreed on."""
 
     def __init__(self, limits: FrameLimits) -> None:
         self._reader = FrameReader(limits)
+        self._window_bits = 0
         self._headers: list[tuple[bytes, bytes]] = []
         self._is_upgraded = False
         self._patience: asyncio.TimerHandle | None = None
@@ -73,16 +78,25 @@ class Echo(asyncio.Protocol):
 
     def _upgrade(self) -> None:
         self._is_upgraded = True
-        answer = negotiate(self._parser.get_method(), self._parser.get_http_version(), self._headers)
+        answer = negotiate(self._parser.get_method(), self._parser.get_http_version(), self._headers, compression=True)
         if isinstance(answer, Refusal):
             fields = b"".join(name + b": " + value + b"\r\n" for name, value in answer.headers)
             self._transport.write(b"HTTP/1.1 %d Refused\r\n%sContent-Length: 0\r\n\r\n" % (answer.status, fields))
             self._transport.close()
             return
+        self._agree(answer)
         self._transport.write(answer.response())
+
+    def _agree(self, upgrade: Upgrade) -> None:
+        if upgrade.deflate is not None:
+            self._reader = FrameReader(DEFLATED_LIMITS)
+            self._window_bits = upgrade.deflate.window_bits
 
     def _answer(self, event: FrameEvent) -> None:
         match event:
+            case Text(payload) | Binary(payload) if self._window_bits:
+                opcode = TEXT if isinstance(event, Text) else BINARY
+                self._transport.write(encode_deflated(payload, self._window_bits, opcode))
             case Text(payload):
                 self._transport.write(encode_text(payload))
             case Binary(payload):

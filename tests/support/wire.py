@@ -5,6 +5,7 @@ Written from the standards, not from our encoders, so that both sides cannot sha
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -46,10 +47,16 @@ class ServerFrame(NamedTuple):
 
 
 class ServerFrames:
-    """Reads a server's frames from chunks; asserts what RFC 6455 demands of a server that negotiated no extension."""
+    """Reads a server's frames from chunks; asserts what RFC 6455 demands of a server that negotiated no extension.
 
-    def __init__(self) -> None:
+    `window_bits`: it negotiated permessage-deflate without context takeover, with this window; payloads are given inflated.
+    """
+
+    def __init__(self, window_bits: int = 0) -> None:
         self._buffer = b""
+        self._window_bits = window_bits
+        self.deflated: list[int] = []
+        """Sizes of the compressed payloads, as they were sent."""
 
     def feed(self, data: bytes) -> list[ServerFrame]:
         """Take bytes, give the frames they complete."""
@@ -68,7 +75,9 @@ class ServerFrames:
         buffer = self._buffer
         if len(buffer) < 2:
             return None
-        assert not buffer[0] & 0x70, "a server without extensions sets no reserved bit"
+        is_deflated = bool(self._window_bits and buffer[0] & 0x40)
+        assert not buffer[0] & (0x30 if is_deflated else 0x70), "a server sets no bit that it did not negotiate"
+        assert not is_deflated or buffer[0] & 0x0F in (1, 2), "only a message's first frame says that it is compressed"
         assert not buffer[1] & 0x80, "a server masks nothing"
         opcode, length, start = buffer[0] & 0x0F, buffer[1], 2
         assert opcode in (0, 1, 2, 8, 9, 10)
@@ -82,7 +91,12 @@ class ServerFrames:
         if len(buffer) < start + length:
             return None
         self._buffer = buffer[start + length :]
-        return ServerFrame(opcode, buffer[start : start + length], bool(buffer[0] & 0x80))
+        payload = buffer[start : start + length]
+        if is_deflated:
+            self.deflated.append(length)
+            # Made anew for each: nothing may refer back to a message before.
+            payload = zlib.decompressobj(-self._window_bits).decompress(payload + b"\x00\x00\xff\xff")
+        return ServerFrame(opcode, payload, bool(buffer[0] & 0x80))
 
 
 class StreamEvent(NamedTuple):

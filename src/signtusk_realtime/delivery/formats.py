@@ -3,6 +3,8 @@
 Owns: splicing a cursor's head and an event's body into one chunk, and joining chunks.   Not: framing itself (protocol).
 Rule 1: a body is encoded once per event and view; here bytes are only put together.
 Rule 2: one format object per kind, shared by all connections of it; it keeps no state.
+Rule 3: only events are compressed, for their chunks are shared (item.py): it costs an event once, whatever the number of connections, also
+when all of them come back and read the same log. Answers belong to one connection, and are short.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 from typing import Final, Protocol, cast
 
 from signtusk_realtime.protocol import frames, stream
+from signtusk_realtime.protocol.deflate import SMALL_WINDOW_BITS, WINDOW_BITS, Agreement, encode_deflated
 
 Chunk = bytes | str
 
@@ -53,8 +56,10 @@ def _joined(chunks: list[Chunk]) -> bytes:
 class Frames:
     """Native WebSocket: each message a text frame."""
 
-    name: Final = "frames"
     answers_heartbeats: Final = True
+
+    def __init__(self, name: str = "frames") -> None:
+        self.name = name
 
     def event(self, cursor: str, event_type: str, body: bytes) -> bytes:
         return frames.encode_text(_event_message(cursor, body))
@@ -69,6 +74,22 @@ class Frames:
         if cursor is None:
             return PING
         return frames.encode_text(_cursor_message(cursor)) + PING
+
+
+class DeflatedFrames(Frames):
+    """Native WebSocket with permessage-deflate: events that are worth it compressed with this window, all else as it is."""
+
+    def __init__(self, window_bits: int) -> None:
+        super().__init__(f"frames deflated {window_bits}")
+        self._window_bits = window_bits
+
+    def event(self, cursor: str, event_type: str, body: bytes) -> bytes:
+        message = _event_message(cursor, body)
+        if len(message) >= WORTH_DEFLATING_BYTES:
+            deflated = encode_deflated(message, self._window_bits)
+            if len(deflated) < len(message):
+                return deflated
+        return frames.encode_text(message)
 
 
 class Stream:
@@ -112,6 +133,14 @@ class Texts:
 PING: Final = frames.encode_ping()
 COMMENT: Final = b":\n\n"
 """An event-stream comment: keeps proxies awake where there is no position to tell."""
+WORTH_DEFLATING_BYTES: Final = 1024
+"""A smaller message is one packet either way, and compressing it takes longer than sending it."""
 FRAMES: Final = Frames()
+_DEFLATED: Final = {bits: DeflatedFrames(bits) for bits in (WINDOW_BITS, SMALL_WINDOW_BITS)}
 STREAM: Final = Stream()
 TEXTS: Final = Texts()
+
+
+def frames_for(agreement: Agreement | None) -> Frames:
+    """Give the format of a WebSocket by what was agreed on about compression."""
+    return FRAMES if agreement is None else _DEFLATED[agreement.window_bits]

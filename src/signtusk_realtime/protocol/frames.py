@@ -6,7 +6,7 @@ Rule 1: after a close frame or a violation came in nothing more comes out; after
 Rule 2: how the bytes are split into chunks changes nothing about what comes out.
 Rule 3: an idle reader holds no buffer; what arrives halfway is bounded by the message limit.
 
-Text is checked as it comes, so that a message which cannot become UTF-8 is refused at its first wrong byte, and delivered as bytes:
+Text that is not compressed is checked as it comes, so that a message which cannot become UTF-8 is refused at its first wrong byte, and delivered as bytes:
 whoever decodes JSON wants bytes, and need not look again.
 """
 
@@ -14,47 +14,38 @@ from __future__ import annotations
 
 from codecs import utf_8_decode
 from collections.abc import Sequence
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 
 from signtusk_realtime.protocol.codes import (
-    CLOSE_FRAMING_ERROR,
     CLOSE_INVALID_UTF8,
     CLOSE_MESSAGE_TOO_LARGE,
     CLOSE_UNSUPPORTED_DATA,
 )
+from signtusk_realtime.protocol.deflate import inflate
+from signtusk_realtime.protocol.heads import (
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    CONTROL,
+    FINAL,
+    MASKED,
+    MAX_CONTROL_BYTES,
+    PING,
+    PONG,
+    SMALL,
+    TEXT,
+    Head,
+    Violation,
+    frame_header,
+    read_head,
+)
 
-CONTINUATION: Final = 0x0
-TEXT: Final = 0x1
-BINARY: Final = 0x2
-CLOSE: Final = 0x8
-PING: Final = 0x9
-PONG: Final = 0xA
-
-MAX_CONTROL_BYTES: Final = 125
-_FINAL: Final = 0x80
-_MASKED: Final = 0x80
-_OPCODE: Final = 0x0F
-_CONTROL: Final = 0x08
-_KNOWN: Final = frozenset((CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG))
-_FINAL_TEXT: Final = _FINAL | TEXT
-_SMALL: Final = 125
-"""The longest payload whose length fits the second byte."""
-_LENGTH_16: Final = 126
-_LENGTH_64: Final = 127
+_FINAL_TEXT: Final = FINAL | TEXT
 
 
 # --- out ----------------------------------------------------------------------------------
-
-
-def frame_header(opcode: int, length: int) -> bytes:
-    """Give the header of an unfragmented, unmasked frame; the payload follows it as it is."""
-    if length <= _SMALL:
-        return bytes((_FINAL | opcode, length))
-    if length <= 0xFFFF:
-        return bytes((_FINAL | opcode, _LENGTH_16)) + length.to_bytes(2, "big")
-    return bytes((_FINAL | opcode, _LENGTH_64)) + length.to_bytes(8, "big")
 
 
 def encode_text(payload: bytes) -> bytes:
@@ -149,14 +140,14 @@ FrameEvent: TypeAlias = Text | Binary | Ping | Pong | Closed | ProtocolViolation
 class FrameLimits(msgspec.Struct, frozen=True):
     """What a reader accepts; one value shared by all readers of a server.
 
-    `binary`: deliver binary messages instead of refusing them. `reserved_bits`: bits of the first byte that must be zero;
-    permessage-deflate will take RSV1 (0x40) out of it and inflate what carries it.
+    `binary`: deliver binary messages instead of refusing them. `deflate`: permessage-deflate was agreed on, so that messages may come
+    compressed; `max_message_bytes` bounds them both ways, as they come and inflated.
     """
 
     max_message_bytes: int = 65_536
     max_fragments: int = 4_096
     binary: bool = False
-    reserved_bits: int = 0x70
+    deflate: bool = False
 
 
 _OPEN: Final = 0
@@ -193,9 +184,9 @@ class FrameReader:
         if self._partial is None and self._state == _OPEN:
             length = len(data) - 6
             if (
-                0 <= length <= _SMALL
+                0 <= length <= SMALL
                 and data[0] == _FINAL_TEXT
-                and data[1] == _MASKED | length
+                and data[1] == MASKED | length
                 and length <= self._limits.max_message_bytes
             ):
                 payload = _unmask(data[6:], data[2:6])
@@ -207,7 +198,7 @@ class FrameReader:
         is_closing = self._state == _CLOSING
         try:
             self._read(data, events)
-        except _Violation as violation:
+        except Violation as violation:
             events.append(ProtocolViolation(violation.code, violation.reason))
             self._state = _CLOSED
             self._partial = None
@@ -229,12 +220,12 @@ class FrameReader:
                     break
                 partial.mask = b""
                 if partial.is_final:
-                    events.append(partial.message())
+                    events.append(partial.message(limits))
                     partial = _Partial()
-            head = _read_head(data, position, limits.reserved_bits)
+            head = read_head(data, position, deflate=limits.deflate)
             if head is None:
                 break
-            is_control = head.opcode & _CONTROL
+            is_control = head.opcode & CONTROL
             if not is_control:
                 partial.expect(head.opcode, head.length, limits)
             start = head.end + 4
@@ -259,17 +250,10 @@ class FrameReader:
         self._partial = partial if partial.is_open else None
 
 
-class _Violation(Exception):
-    def __init__(self, reason: str, code: int = CLOSE_FRAMING_ERROR.number) -> None:
-        super().__init__(reason)
-        self.code = code
-        self.reason = reason
-
-
 class _Partial:
     """What has arrived halfway: the start of a frame, and the message it belongs to. Made when needed, dropped when done."""
 
-    __slots__ = ("fragments", "head", "is_final", "mask", "opcode", "payload", "remaining", "undecided")
+    __slots__ = ("fragments", "head", "is_deflated", "is_final", "mask", "opcode", "payload", "remaining", "undecided")
 
     def __init__(self) -> None:
         self.head = b""
@@ -277,6 +261,8 @@ class _Partial:
         self.opcode = CONTINUATION
         """Of the message in progress; CONTINUATION while there is none."""
         self.payload = bytearray()
+        self.is_deflated = False
+        """Whether the message is compressed; then it is looked at when it is whole."""
         self.fragments = 0
         self.undecided = b""
         """The last bytes of a text that do not make a whole character yet."""
@@ -293,22 +279,23 @@ class _Partial:
         """Check a data frame's header against the message in progress, before its payload is waited for."""
         if opcode == CONTINUATION:
             if not self.opcode:
-                raise _Violation("continuation of no message")
+                raise Violation("continuation of no message")
         elif self.opcode:
-            raise _Violation("new message inside a fragmented one")
+            raise Violation("new message inside a fragmented one")
         elif opcode == BINARY and not limits.binary:
-            raise _Violation("binary messages are not accepted", CLOSE_UNSUPPORTED_DATA.number)
+            raise Violation("binary messages are not accepted", CLOSE_UNSUPPORTED_DATA.number)
         if len(self.payload) + length > limits.max_message_bytes:
             reason = f"message is longer than {limits.max_message_bytes} bytes"
-            raise _Violation(reason, CLOSE_MESSAGE_TOO_LARGE.number)
+            raise Violation(reason, CLOSE_MESSAGE_TOO_LARGE.number)
         if self.fragments >= limits.max_fragments:
             reason = f"message has more than {limits.max_fragments} fragments"
-            raise _Violation(reason, CLOSE_MESSAGE_TOO_LARGE.number)
+            raise Violation(reason, CLOSE_MESSAGE_TOO_LARGE.number)
 
-    def begin(self, head: _Head, mask: bytes) -> None:
+    def begin(self, head: Head, mask: bytes) -> None:
         """Enter a data frame whose head was checked."""
         if head.opcode != CONTINUATION:
             self.opcode = head.opcode
+            self.is_deflated = head.is_deflated
         self.fragments += 1
         self.remaining = head.length
         self.mask = mask
@@ -322,79 +309,38 @@ class _Partial:
         turn = size % 4
         if turn:
             self.mask = self.mask[turn:] + self.mask[:turn]
-        if self.opcode == TEXT and (self.undecided or not plain.isascii()):
+        if self.opcode == TEXT and not self.is_deflated and (self.undecided or not plain.isascii()):
             # RFC 6455 §8.1 lets us fail as soon as the text cannot become UTF-8; the decoder sees that within a character.
             text = self.undecided + plain
             try:
                 _, decided = utf_8_decode(text, "strict", self.is_final and not self.remaining)
             except UnicodeDecodeError:
-                raise _Violation("text is not UTF-8", CLOSE_INVALID_UTF8.number) from None
+                raise Violation("text is not UTF-8", CLOSE_INVALID_UTF8.number) from None
             self.undecided = text[decided:]
         self.payload += plain
         return size
 
-    def message(self) -> Text | Binary:
+    def message(self, limits: FrameLimits) -> Text | Binary:
         """Give the message that its final frame has completed."""
         payload = bytes(self.payload)
+        if self.is_deflated:
+            payload = inflate(payload, limits.max_message_bytes)
+            if self.opcode == TEXT and not payload.isascii():
+                _check_utf8(payload)
         return Text(payload) if self.opcode == TEXT else Binary(payload)
+
+
+def _check_utf8(text: bytes) -> None:
+    try:
+        utf_8_decode(text, "strict", True)
+    except UnicodeDecodeError:
+        raise Violation("text is not UTF-8", CLOSE_INVALID_UTF8.number) from None
 
 
 def _unmask(data: bytes, mask: bytes) -> bytes:
     size = len(data)
     keys = (mask * ((size + 3) // 4))[:size]
     return (int.from_bytes(data, "little") ^ int.from_bytes(keys, "little")).to_bytes(size, "little")
-
-
-class _Head(NamedTuple):
-    opcode: int
-    is_final: bool
-    length: int
-    end: int
-    """Where the mask begins."""
-
-
-def _read_head(data: bytes, position: int, reserved_bits: int) -> _Head | None:
-    """Read a frame's head up to its mask and check what it tells of the frame alone (RFC 6455 §5.2); None if it is not whole."""
-    available = len(data) - position
-    if available < 2:
-        return None
-    first, second = data[position], data[position + 1]
-    opcode, is_final = first & _OPCODE, bool(first & _FINAL)
-    _check_bits(first, second, reserved_bits)
-    length, end = second & ~_MASKED, position + 2
-    if length == _LENGTH_16:
-        if available < 4:
-            return None
-        end = position + 4
-        length = int.from_bytes(data[position + 2 : end], "big")
-        if length <= _SMALL:
-            raise _Violation("length is not in its shortest form")
-    elif length == _LENGTH_64:
-        if available < 10:
-            return None
-        end = position + 10
-        length = int.from_bytes(data[position + 2 : end], "big")
-        if length >> 63:
-            raise _Violation("length has its highest bit set")
-        if length <= 0xFFFF:
-            raise _Violation("length is not in its shortest form")
-    return _Head(opcode, is_final, length, end)
-
-
-def _check_bits(first: int, second: int, reserved_bits: int) -> None:
-    if first & reserved_bits:
-        raise _Violation("reserved bit is set without an extension")
-    opcode = first & _OPCODE
-    if opcode not in _KNOWN:
-        raise _Violation(f"opcode {opcode} is reserved")
-    if not second & _MASKED:
-        raise _Violation("frame of a client is not masked")
-    if opcode & _CONTROL:
-        # RFC 6455 §5.5: whole, and short enough for the second byte.
-        if not first & _FINAL:
-            raise _Violation("control frame is fragmented")
-        if second & ~_MASKED > MAX_CONTROL_BYTES:
-            raise _Violation(f"control frame is longer than {MAX_CONTROL_BYTES} bytes")
 
 
 def _control_event(opcode: int, payload: bytes) -> Ping | Pong | Closed:
@@ -405,12 +351,12 @@ def _control_event(opcode: int, payload: bytes) -> Ping | Pong | Closed:
     if not payload:
         return Closed(None, "")
     if len(payload) == 1:
-        raise _Violation("close frame has half a code")
+        raise Violation("close frame has half a code")
     code = int.from_bytes(payload[:2], "big")
     if not _is_sendable(code):
-        raise _Violation(f"close code {code} must not be sent")
+        raise Violation(f"close code {code} must not be sent")
     try:
         reason = payload[2:].decode()
     except UnicodeDecodeError:
-        raise _Violation("close reason is not UTF-8", CLOSE_INVALID_UTF8.number) from None
+        raise Violation("close reason is not UTF-8", CLOSE_INVALID_UTF8.number) from None
     return Closed(code, reason)

@@ -1,7 +1,7 @@
 """The WebSocket opening handshake, server side, without I/O (RFC 6455 §4.2).
 
 Owns: is this request an upgrade we take, what did it offer, and the bytes of the 101.   Not: the HTTP parser, who the client is, its origin
-(server, auth).
+(server, auth), the extension (deflate.py).
 Rule 1: a refusal is a value with status, code and headers; nothing is raised for what a client sends.
 Rule 2: no header of a client reaches the answer, and none of ours can carry a line break.
 """
@@ -15,6 +15,8 @@ from hashlib import sha1
 from typing import Final, TypeAlias
 
 import msgspec
+
+from signtusk_realtime.protocol.deflate import Agreement, agree
 
 SUBPROTOCOL: Final = "signtusk.v1"
 BEARER_PREFIX: Final = "bearer."
@@ -49,19 +51,22 @@ class Offer(msgspec.Struct, frozen=True):
 
 
 class Upgrade(msgspec.Struct, frozen=True):
-    """A handshake to be completed. `accept` proves that we read the client's key."""
+    """A handshake to be completed. `accept` proves that we read the client's key; `deflate`: what was agreed on about compression."""
 
     accept: bytes
     offer: Offer
+    deflate: Agreement | None = None
 
     def response(self, extra: Iterable[tuple[bytes, bytes]] = ()) -> bytes:
-        """Give the bytes of the 101, with the subprotocol if it was offered; frames follow at once.
+        """Give the bytes of the 101, with the subprotocol if it was offered and the extension if it was agreed on; frames follow at once.
 
         Raises: ValueError for an extra header with a line break or another character that has no place in it.
         """
         parts = [_RESPONSE, self.accept]
         if self.offer.subprotocol:
             parts.append(b"\r\nSec-WebSocket-Protocol: " + SUBPROTOCOL.encode())
+        if self.deflate is not None:
+            parts.append(b"\r\nSec-WebSocket-Extensions: " + self.deflate.header)
         for name, value in extra:
             if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
                 raise ValueError(f"malformed header {name!r}")
@@ -70,8 +75,11 @@ class Upgrade(msgspec.Struct, frozen=True):
         return b"".join(parts)
 
 
-def negotiate(method: bytes, http_version: str, headers: Headers) -> Upgrade | Refusal:
-    """Look at a request for the WebSocket path. Names in `headers` are lower case, each line of the head its own pair."""
+def negotiate(method: bytes, http_version: str, headers: Headers, *, compression: bool = False) -> Upgrade | Refusal:
+    """Look at a request for the WebSocket path. Names in `headers` are lower case, each line of the head its own pair.
+
+    `compression`: whether permessage-deflate is agreed to, if it is offered.
+    """
     if method != b"GET":
         return Refusal(405, "method_not_allowed", "a WebSocket is opened by GET", ((b"Allow", b"GET"),))
     # RFC 9110 §7.8: HTTP/1.0 knows no Upgrade, so one in such a request asks for nothing.
@@ -95,7 +103,8 @@ def negotiate(method: bytes, http_version: str, headers: Headers) -> Upgrade | R
     offer = parse_offer(headers)
     if offer is None:
         return _invalid("Sec-WebSocket-Protocol carries more than one token")
-    return Upgrade(_accept(keys[0]), offer)
+    deflate = agree(_values(headers, b"sec-websocket-extensions")) if compression else None
+    return Upgrade(_accept(keys[0]), offer, deflate)
 
 
 def parse_offer(headers: Headers) -> Offer | None:

@@ -42,6 +42,7 @@ class ServerLimits(Struct, frozen=True, kw_only=True):
     `head_timeout_s`: from connecting, or a later head's first byte, to its end. `body_timeout_s`: from there to the end of the body.
     `close_timeout_s`: how long a closing connection may take.
     `retry_ms`: what event streams tell their clients to wait. `connections`: of the whole node, however they came in.
+    `compression`: whether WebSocket messages may be compressed.
     """
 
     message_bytes: int = 65_536
@@ -60,6 +61,7 @@ class ServerLimits(Struct, frozen=True, kw_only=True):
     close_timeout_s: float = 5.0
     drain_timeout_s: float = 10.0
     retry_ms: int = 2000
+    compression: bool = True
 
     @property
     def high_water_bytes(self) -> int:
@@ -128,6 +130,7 @@ class Entrance:
         self.policy = policy
         self.limits = limits
         self.frame_limits = FrameLimits(max_message_bytes=limits.message_bytes)
+        self.deflated_frame_limits = FrameLimits(max_message_bytes=limits.message_bytes, deflate=True)
         self.closings: Deadlines[NativeProtocol] = Deadlines(limits.close_timeout_s, _abort)
         self.gate = Gate(lambda: hub.catching_up)
         self.tasks: set[asyncio.Task[None]] = set()

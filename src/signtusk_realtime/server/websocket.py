@@ -16,7 +16,7 @@ from typing import Final, cast
 
 from signtusk_realtime.auth.authenticator import Credentials
 from signtusk_realtime.delivery.connection import Connection
-from signtusk_realtime.delivery.formats import FRAMES
+from signtusk_realtime.delivery.formats import frames_for
 from signtusk_realtime.errors import Forbidden, RealtimeError, Unauthenticated
 from signtusk_realtime.operations.connect import Admission
 from signtusk_realtime.protocol import codes, frames
@@ -66,13 +66,13 @@ class WebSocket(NativeProtocol):
         entrance = self._entrance
         entrance.natives.add(self)
         self._transport = transport
-        # FRAMES joins bytes, so that the transport's method takes all it is given; no function of ours stands between.
+        # Frames are joined as bytes, so that the transport's method takes all it is given; no function of ours stands between.
         self.write = cast("Callable[[bytes | list[str]], None]", transport.write)
         cors: HeaderPairs = (VARY,)
         try:
             cors = entrance.policy.allow(head.headers)
             entrance.check_room()
-            upgrade = negotiate(head.method, head.http_version, head.headers)
+            upgrade = negotiate(head.method, head.http_version, head.headers, compression=entrance.limits.compression)
             if isinstance(upgrade, Refusal):
                 self._refuse(problem_of_refusal(upgrade), cors)
                 return
@@ -121,9 +121,9 @@ class WebSocket(NativeProtocol):
             return
         transport = self._transport
         transport.set_write_buffer_limits(high=entrance.limits.high_water_bytes)
-        self._reader = FrameReader(entrance.frame_limits)
+        self._reader = self._reader_of(upgrade)
         self._state = _OPEN
-        connection = entrance.connect.open(admission, self, FRAMES, preamble=upgrade.response())
+        connection = entrance.connect.open(admission, self, frames_for(upgrade.deflate), preamble=upgrade.response())
         # A hub that was closed meanwhile ends the connection while it opens it.
         self._connection = connection if connection.is_open else None
         early, self._early = self._early, None
@@ -131,6 +131,10 @@ class WebSocket(NativeProtocol):
             transport.resume_reading()
         if early:
             self.data_received(bytes(early))
+
+    def _reader_of(self, upgrade: Upgrade) -> FrameReader:
+        entrance = self._entrance
+        return FrameReader(entrance.frame_limits if upgrade.deflate is None else entrance.deflated_frame_limits)
 
     def _refuse(self, problem: Problem, extra: HeaderPairs) -> None:
         if self._state == _ADMITTING:
@@ -141,7 +145,7 @@ class WebSocket(NativeProtocol):
         """Upgrade, and say why not by a close frame: the only way a browser's page learns of it."""
         if self._state == _ADMITTING:
             self._early = None
-            self._reader = FrameReader(self._entrance.frame_limits)
+            self._reader = self._reader_of(upgrade)
             self._transport.write(upgrade.response())
             self._send_close(code.number, code.name)
 

@@ -163,6 +163,7 @@ def server_limits(settings: Settings) -> ServerLimits:
         ),
         connections=limits.connections,
         drain_timeout_s=settings.drain_timeout / 1000,
+        compression=settings.compression,
     )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 import pytest
 
+from signtusk_realtime.protocol.deflate import deflate
 from signtusk_realtime.protocol.frames import (
-    TEXT,
     Binary,
     Closed,
     FrameLimits,
@@ -21,8 +22,8 @@ from signtusk_realtime.protocol.frames import (
     encode_ping,
     encode_pong,
     encode_text,
-    frame_header,
 )
+from signtusk_realtime.protocol.heads import TEXT, frame_header
 from tests.support.wire import ServerFrame, ServerFrames, client_frame
 
 LIMITS = FrameLimits(max_message_bytes=1_000, max_fragments=8)
@@ -213,3 +214,65 @@ def test_an_idle_reader_is_one_small_object() -> None:
     assert not hasattr(frames, "__dict__")
     assert [getattr(frames, slot) for slot in FrameReader.__slots__] == [LIMITS, None, 0]
     assert sys.getsizeof(frames) <= 64
+
+
+HELLO = bytes.fromhex("f248cdc9c90700")
+"""RFC 7692 §7.2.3.1."""
+
+
+def gc_referents(reader: FrameReader) -> set[int]:
+    return {id(value) for value in gc.get_referents(reader)}
+
+
+def deflating_reader() -> FrameReader:
+    return FrameReader(FrameLimits(max_message_bytes=1_000, max_fragments=8, deflate=True))
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        client_frame(1, HELLO, rsv=4),
+        client_frame(1, HELLO[:3], final=False, rsv=4) + client_frame(0, HELLO[3:]),
+        client_frame(1, HELLO[:3], final=False, rsv=4) + client_frame(9) + client_frame(0, HELLO[3:]),
+    ],
+)
+def test_a_compressed_message_is_inflated_when_it_is_whole(sent: bytes) -> None:
+    """Whole or in fragments, of which only the first says that it is compressed; the next message is judged by itself."""
+    events = deflating_reader().feed(sent + client_frame(1, b"plain"))
+    assert [event for event in events if not isinstance(event, Ping)] == [Text(b"Hello"), Text(b"plain")]
+
+
+@pytest.mark.parametrize(
+    ("sent", "code", "reason"),
+    [
+        (client_frame(1, b"plain", final=False) + client_frame(0, HELLO, rsv=4), 1002, "only the first frame"),
+        (
+            client_frame(1, HELLO[:3], final=False, rsv=4) + client_frame(0, HELLO[3:], rsv=4),
+            1002,
+            "only the first frame",
+        ),
+        (client_frame(9, b"x", rsv=4), 1002, "only the first frame"),
+        (client_frame(8, b"\x03\xe8", rsv=4), 1002, "only the first frame"),
+        (client_frame(1, HELLO, rsv=6), 1002, "reserved bit"),
+        (client_frame(1, HELLO, rsv=1), 1002, "reserved bit"),
+        (client_frame(1, deflate(b"x" * 1_001, 12), rsv=4), 1009, "1000 bytes"),
+        (client_frame(1, announced=1_001, rsv=4)[:4], 1009, "1000 bytes"),
+        (client_frame(1, deflate(b"\xc3", 12), rsv=4), 1007, "not UTF-8"),
+        (client_frame(1, b"\xff" * 9, rsv=4), 1007, "DEFLATE"),
+        (client_frame(2, HELLO, rsv=4), 1003, "binary"),
+    ],
+)
+def test_compressed_messages_keep_the_rules(sent: bytes, code: int, reason: str) -> None:
+    """RFC 7692 §6: where the bit may stand; limits and UTF-8 hold for the message as it was before it was compressed."""
+    (violation,) = deflating_reader().feed(sent)
+    assert isinstance(violation, ProtocolViolation)
+    assert violation.code == code
+    assert reason in violation.reason
+
+
+def test_an_idle_reader_holds_nothing_after_a_compressed_message() -> None:
+    """What was needed to inflate is gone with the message."""
+    one = deflating_reader()
+    before = gc_referents(one)
+    assert len(one.feed(client_frame(1, HELLO, rsv=4))) == 1
+    assert gc_referents(one) == before

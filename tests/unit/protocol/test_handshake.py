@@ -141,3 +141,34 @@ def test_extra_headers_are_written_and_cannot_add_lines() -> None:
     ]:
         with pytest.raises(ValueError, match="malformed header"):
             upgrade([]).response([(name, value)])
+
+
+OFFER = {b"sec-websocket-extensions": b"permessage-deflate; client_max_window_bits"}
+
+
+def test_compression_is_agreed_on_where_it_is_allowed() -> None:
+    """The answer names the extension as it will be used, on a line of its own."""
+    answer = negotiate(b"GET", "1.1", headers(OFFER), compression=True)
+    assert isinstance(answer, Upgrade)
+    assert answer.deflate is not None
+    assert (
+        b"\r\nSec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; client_no_context_takeover\r\n"
+        in answer.response()
+    )
+
+
+@pytest.mark.parametrize(("changes", "compression"), [(OFFER, False), ({}, True)])
+def test_no_extension_is_selected_otherwise(changes: dict[bytes, bytes | None], compression: bool) -> None:
+    """Neither where it is switched off nor where it was not offered."""
+    answer = negotiate(b"GET", "1.1", headers(changes), compression=compression)
+    assert isinstance(answer, Upgrade)
+    assert answer.deflate is None
+    assert b"extensions" not in answer.response().lower()
+
+
+def test_offers_may_stand_on_several_lines() -> None:
+    """RFC 6455 §9.1: the lines are one list."""
+    offers = [(b"sec-websocket-extensions", b"x-other"), (b"sec-websocket-extensions", b"permessage-deflate")]
+    answer = negotiate(b"GET", "1.1", [*headers(), *offers], compression=True)
+    assert isinstance(answer, Upgrade)
+    assert answer.deflate is not None
