@@ -33,6 +33,10 @@ PAD: Final = 100
 LIMIT_S: Final = 300.0
 
 ONE, EACH = "all follow one document", "each follows a document"
+COLD = "each follows a document, nobody stayed"
+"""Memory has forgotten the log: who comes back first lets it be read."""
+FORGOTTEN_S: Final = 20.0
+"""Longer than a node follows a log that nobody subscribes to."""
 
 CLAIM: Final = Claim(
     name="recovery",
@@ -64,7 +68,7 @@ def missed_events(work: str, clients: int, missed: int, others: int) -> list[tup
 
 
 async def measure(port: int, pid: int, work: str, clients: int, missed: int, others: int) -> Figures:
-    """Let all subscribe and leave, append, and let them come back."""
+    """Let all subscribe and leave (one stays, where the log shall be in memory), append, and let them come back."""
     publisher = await Publisher.open(port, ORGANIZATION)
     # A log that has begun: cursors name an event, as in life.
     await publisher.publish([("other-0", 0)], PAD)
@@ -72,8 +76,11 @@ async def measure(port: int, pid: int, work: str, clients: int, missed: int, oth
     for user, one in enumerate(first):
         one.subscribe(document_of(work, user))
     await asyncio.gather(*(one.is_subscribed for one in first))
-    for one in first:
+    for one in first[1:]:
         one.transport.abort()
+    if work == COLD:
+        first[0].transport.abort()
+        await asyncio.sleep(FORGOTTEN_S)
     for batch in batches(missed_events(work, clients, missed, others)):
         await publisher.publish(batch, PAD)
     publisher.close()
@@ -90,7 +97,7 @@ async def measure(port: int, pid: int, work: str, clients: int, missed: int, oth
     used_s = cpu_s(pid) - before
     if not all(one.is_whole(range_of(missed)) for one in back):
         raise SystemExit("no result: a client got too many, too few or in another order")
-    for one in back:
+    for one in (first[0], *back):
         one.transport.abort()
     return {"resume_cpu_us": used_s * 1e6 / clients, "resumed_s": took_s, "skipped": others}
 
@@ -141,13 +148,13 @@ def main() -> None:
     about = results.circumstances(" ".join(["python -m benchmarks.recovery", *sys.argv[1:]]))
     rows: dict[tuple[str, str], results.Row] = {}
     cases: tuple[tuple[Server, int], ...] = ((NONE, 0), (OURS, options.others))
-    for work in (ONE, EACH):
+    for work in (ONE, EACH, COLD):
         for server, _ in cases:
             rows[work, server.name] = results.Row(work, server.name)
     if len(cpus) > 1:
         os.sched_setaffinity(0, {cpus[1]})
     for _ in range(options.rounds):
-        for work in (ONE, EACH):
+        for work in (ONE, EACH, COLD):
             for server, others in cases:
                 one_run(work, options.clients, options.missed, others, rows[work, server.name])
     result = results.document(CLAIM, list(rows.values()), about)

@@ -1,11 +1,13 @@
-"""Tails: gapless, found by key as if looked through, within one budget, the log used longest ago gives first."""
+"""Tails: gapless, found by key as if looked through, within one budget; the log used longest ago gives first, and bodies before keys."""
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from signtusk_realtime.delivery.tail import ENTRY_OVERHEAD, Tail, Tails
+from signtusk_realtime.delivery import tail as tails_of_a_node
+from signtusk_realtime.delivery.tail import ENTRY_OVERHEAD, OUTLINE_BYTES, OUTLINE_PART, Tail, Tails
 from signtusk_realtime.events.log import ORIGIN_TAG, Entry, Epoch
 from signtusk_realtime.events.subscriptions import Subscription
 from signtusk_realtime.sessions.entitlement import Selection, compile_selection
@@ -35,17 +37,27 @@ def entry(offset: int, size: int = 0, keys: tuple[str, ...] = KEYS[0]) -> Entry:
     return Entry(offset, ORIGIN_TAG, 0, f"evt_{offset}", keys, bytes(size))
 
 
+def filling(entries: list[Entry], epoch: Epoch = EPOCHS[0]) -> Tail:
+    """Give what was read from the engine to fill a tail."""
+    tail = Tail(epoch)
+    for each in entries:
+        tail.append(each)
+    return tail
+
+
 def kept(tail: Tail | None) -> list[int]:
-    return [] if tail is None else [e.offset for e in tail.everything()]
+    """Give the offsets a tail knows."""
+    return [] if tail is None or not len(tail) else list(range(tail.first, tail.last.offset + 1))
 
 
 @given(
     st.lists(st.tuples(st.integers(1, 12), st.sampled_from([b"one..", b"other"])), max_size=40),
     st.integers(0, 12),
+    st.integers(0, 12),
     st.integers(0, 15),
 )
-def test_a_tail_is_gapless(events: list[tuple[int, bytes]], dropped: int, after: int) -> None:
-    """Rule 1: it holds an unbroken run; the very entry it holds is passed over, what else does not follow begins it anew."""
+def test_a_tail_is_gapless(events: list[tuple[int, bytes]], outlined: int, dropped: int, after: int) -> None:
+    """Rule 1: it knows an unbroken run; the very entry it holds is passed over, what else does not follow begins it anew."""
     tail = Tail(EPOCHS[0])
     held: dict[int, bytes] = {}
     for offset, tag in events:
@@ -55,13 +67,19 @@ def test_a_tail_is_gapless(events: list[tuple[int, bytes]], dropped: int, after:
             held[offset] = tag
         tail.append(entry(offset)._replace(tag=tag))
     model = list(held)
-    for _ in range(min(dropped, len(model))):
+    outlined = min(outlined, len(model))
+    for _ in range(outlined):
+        tail.outline_oldest()
+    dropped = min(dropped, len(model))
+    for _ in range(dropped):
         tail.drop_oldest()
         model.pop(0)
     assert kept(tail) == model
     assert len(tail) == len(model)
-    assert tail.bytes == len(model) * ENTRY_OVERHEAD
-    assert tail.holds_after(after) == (bool(model) and model[0] - 1 <= after <= model[-1])
+    assert tail.outlined == max(0, outlined - dropped)
+    assert tail.whole_bytes == (len(model) - tail.outlined) * ENTRY_OVERHEAD
+    assert tail.bytes == tail.whole_bytes + tail.outlined * OUTLINE_BYTES
+    assert tail.knows_after(after) == (bool(model) and model[0] - 1 <= after <= model[-1])
     found = tail.at(after)
     assert (None if found is None else found.offset) == (after if after in model else None)
 
@@ -70,24 +88,38 @@ def test_a_tail_is_gapless(events: list[tuple[int, bytes]], dropped: int, after:
     st.lists(st.sampled_from(KEYS), min_size=1, max_size=300),
     st.integers(0, 299),
     st.integers(0, 299),
+    st.integers(0, 299),
     st.lists(st.sampled_from(WISHES), max_size=3),
     st.integers(0, 400),
+    st.integers(1, 20),
 )
 def test_a_tail_finds_what_looking_through_it_would(
-    events: list[tuple[str, ...]], dropped: int, after: int, wishes: list[Subscription], max_bytes: int
+    events: list[tuple[str, ...]],
+    dropped: int,
+    outlined: int,
+    after: int,
+    wishes: list[Subscription],
+    max_bytes: int,
+    window: int,
 ) -> None:
-    """Rule 3: `find` gives the matching entries in order, up to its bound, and how far it has looked."""
+    """Rule 3: `find` gives the matching entries in order, up to its bound, and how far it has looked; of outlined ones the offsets are given."""
     tail = Tail(EPOCHS[0])
     for offset, keys in enumerate(events, start=1):
         tail.append(entry(offset, 10, keys))
     dropped = min(dropped, len(events) - 1)
     for _ in range(dropped):
         tail.drop_oldest()
+    for _ in range(min(outlined, len(events) - dropped)):
+        tail.outline_oldest()
     after = max(dropped, min(after, len(events)))
     selection: Selection = compile_selection(wishes, member("a"))
-    due = [o for o, keys in enumerate(events, start=1) if o > after and selection.matches(keys)]
+    matching = [o for o, keys in enumerate(events, start=1) if o > after and selection.matches(keys)]
+    due = [o for o in matching if o >= tail.whole_from]
     most = max(1, -(-max_bytes // 10))
-    found = tail.find(selection, after, max_bytes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tails_of_a_node, "WINDOW", window)
+        found = tail.find(selection, after, max_bytes)
+        assert tail.find_outlined(selection, after, most) == [o for o in matching if o < tail.whole_from][:most]
     assert [e.offset for e in found.entries] == due[:most]
     reached = found.reached.offset if found.reached is not None else after
     assert reached == (due[most - 1] if len(due) >= most else len(events))
@@ -102,52 +134,72 @@ OPERATIONS = st.one_of(
 
 @given(st.lists(OPERATIONS, min_size=10, max_size=60), st.integers(0, 9000))
 def test_all_tails_share_one_budget(operations: list[tuple[str, str, int]], budget: int) -> None:
-    """Rule 2: the sum never exceeds the budget; what is given up is the oldest of the one used longest ago; filling restores."""
+    """Rules 2 and 4: the sum never exceeds the budget; the oldest of the one used longest ago gives its body, then all; filling restores."""
     tails = Tails(budget)
     logs: dict[str, list[Entry]] = {name: [] for name in NAMES}
-    model: dict[str, list[Entry]] = {}
+    known: dict[str, list[Entry]] = {}
+    outlined = dict.fromkeys(NAMES, 0)
     life = dict.fromkeys(NAMES, 0)
 
     def cost() -> int:
-        return sum(len(e.body) + ENTRY_OVERHEAD for held in model.values() for e in held)
+        return sum(
+            OUTLINE_BYTES if place < outlined[name] else len(e.body) + ENTRY_OVERHEAD
+            for name, held in known.items()
+            for place, e in enumerate(held)
+        )
+
+    def forget(name: str) -> None:
+        known.pop(name, None)
+        outlined[name] = 0
 
     def shrink() -> None:
         while cost() > budget:
-            oldest = next(iter(model))
-            model[oldest].pop(0)
-            if not model[oldest]:
-                del model[oldest]
+            name = next(iter(known))
+            has_room = (sum(outlined.values()) + 1) * OUTLINE_BYTES <= OUTLINE_PART * budget
+            if has_room and len(known[name]) > outlined[name] + 1:
+                outlined[name] += 1
+                continue
+            known[name].pop(0)
+            outlined[name] = max(0, outlined[name] - 1)
+            if not known[name]:
+                forget(name)
 
     for verb, name, number in operations:
         match verb:
             case "append":
                 logs[name].append(entry(len(logs[name]) + 1, number))
                 tails.append(name, EPOCHS[life[name]], logs[name][-1])
-                model.setdefault(name, []).append(logs[name][-1])
+                known.setdefault(name, []).append(logs[name][-1])
                 shrink()
             case "use":
-                assert (tails.of(name) is None) == (name not in model)
-                if name in model:
-                    model[name] = model.pop(name)
+                assert (tails.of(name) is None) == (name not in known)
+                if name in known:
+                    known[name] = known.pop(name)
             case "forget":
                 tails.forget(name)
-                model.pop(name, None)
+                forget(name)
             case "another life":
                 life[name] = 1 - life[name]
                 tails.forget(name)
-                model.pop(name, None)
+                forget(name)
                 logs[name] = []
             case "fill":
                 entries = logs[name][number:]
-                filled = tails.fill(name, EPOCHS[life[name]], entries, number)
+                filled = tails.fill(name, filling(entries, EPOCHS[life[name]]), number)
                 if entries:
-                    model.pop(name, None)
-                    model[name] = list(entries)
+                    forget(name)
+                    known[name] = list(entries)
                     shrink()
-                assert filled == (bool(entries) and len(model.get(name, [])) == len(entries))
+                assert filled == (bool(entries) and len(known.get(name, [])) == len(entries))
         assert tails.bytes == cost() <= budget
         for other in NAMES:
-            assert kept(tails._tails.get(other)) == [e.offset for e in model.get(other, [])]
+            tail = tails._tails.get(other)
+            assert kept(tail) == [e.offset for e in known.get(other, [])]
+            assert (0 if tail is None else tail.outlined) == outlined[other]
+            for place, e in enumerate(known.get(other, [])):
+                assert tail is not None
+                held = tail.at(e.offset)
+                assert held == (e if place >= outlined[other] else e._replace(at=0, event_id="", body=b""))
 
 
 def test_another_epoch_begins_the_tail_anew() -> None:
@@ -157,9 +209,9 @@ def test_another_epoch_begins_the_tail_anew() -> None:
     tails.append("a", EPOCHS[1], entry(2))
     assert kept(tails.of("a")) == [2]
     assert tails.bytes == ENTRY_OVERHEAD
-    assert not tails.fill("a", EPOCHS[0], [entry(1)], 0)
+    assert not tails.fill("a", filling([entry(1)]), 0)
     assert kept(tails.of("a")) == [2]
-    assert not tails.fill("a", EPOCHS[1], [], 0)
+    assert not tails.fill("a", Tail(EPOCHS[1]), 0)
 
 
 def test_what_does_not_meet_the_tail_does_not_fill_it() -> None:
@@ -167,10 +219,24 @@ def test_what_does_not_meet_the_tail_does_not_fill_it() -> None:
     tails = Tails(1 << 20)
     for offset in (5, 6):
         tails.append("a", EPOCHS[0], entry(offset))
-    assert not tails.fill("a", EPOCHS[0], [entry(1), entry(2)], 0)
+    assert not tails.fill("a", filling([entry(1), entry(2)]), 0)
     assert kept(tails.of("a")) == [5, 6]
-    assert tails.fill("a", EPOCHS[0], [entry(n) for n in (3, 4, 5)], 2)
+    assert tails.fill("a", filling([entry(n) for n in (3, 4, 5)]), 2)
     assert kept(tails.of("a")) == [3, 4, 5, 6]
+
+
+def test_what_is_outlined_is_not_joined_behind_what_is_whole() -> None:
+    """A tail whose oldest entries are outlined, filled from before them: what was read is outlined as well, what is whole stays so."""
+    tails = Tails(1 << 20)
+    for offset in range(4, 9):
+        tails.append("a", EPOCHS[0], entry(offset))
+    tails._tails["a"].outline_oldest()
+    tails._count(OUTLINE_BYTES - ENTRY_OVERHEAD, 1)
+    assert tails.fill("a", filling([entry(n) for n in (1, 2, 3)]), 0)
+    tail = tails.of("a")
+    assert tail is not None
+    assert (kept(tail), tail.outlined) == ([1, 2, 3, 4, 5, 6, 7, 8], 4)
+    assert tails.bytes == tail.bytes == 4 * (ENTRY_OVERHEAD + OUTLINE_BYTES)
 
 
 def test_the_log_used_longest_ago_gives_first() -> None:
@@ -180,4 +246,5 @@ def test_the_log_used_longest_ago_gives_first() -> None:
         tails.append(name, EPOCHS[0], entry(len(kept(tails._tails.get(name))) + 1))
     tails.of("a")
     tails.append("b", EPOCHS[0], entry(3))
-    assert (kept(tails._tails["a"]), kept(tails._tails["b"])) == ([1, 2], [2, 3])
+    known = {name: (kept(tail), tail.outlined) for name, tail in tails._tails.items()}
+    assert known == {"a": ([1, 2], 0), "b": ([2, 3], 1)}

@@ -21,11 +21,12 @@ from signtusk_realtime.delivery.floors import Floors
 from signtusk_realtime.delivery.item import Item
 from signtusk_realtime.delivery.organization import Organization
 from signtusk_realtime.delivery.outlet import PatientOutlet
+from signtusk_realtime.delivery.outlined import Outlined
 from signtusk_realtime.delivery.place import Place
-from signtusk_realtime.delivery.tail import ENTRY_OVERHEAD, Tail, Tails
+from signtusk_realtime.delivery.tail import OUTLINE_BYTES, OUTLINE_PART, Tail, Tails
 from signtusk_realtime.engines.engine import Engine
 from signtusk_realtime.errors import RealtimeError
-from signtusk_realtime.events.log import SYSTEM_LOG, Entry, LogName, Position
+from signtusk_realtime.events.log import SYSTEM_LOG, Entry, Epoch, LogName, Position, Top
 from signtusk_realtime.observability.counters import Counters
 from signtusk_realtime.sessions.entitlement import sees_whole
 
@@ -35,12 +36,16 @@ PAGE_BYTES: Final = 64 << 10
 READ_BYTES: Final = 256 << 10
 """Read from the engine at once."""
 FILL_BYTES: Final = 8 << 20
-"""At most this much log is read to fill a cold tail; who is further behind reads for himself."""
+"""Of what is read to fill a cold tail at most this much is kept whole; of the rest memory keeps who wants it."""
 ITEMS_BYTES: Final = 8 << 20
-"""Encoded events kept for others who catch up on the same, while anybody does: a storm encodes each event once."""
+"""Encoded events kept for others who catch up on the same: a storm encodes each event once."""
+KEPT_S: Final = 1.0
+"""How long that is kept after the last has caught up: those who come back in a storm do so one by one."""
 ITEM_OVERHEAD: Final = 1000
 FORMS: Final = 3
 """An item may hold its body and a chunk for each of two formats."""
+OUTLINED_AT_A_TIME: Final = 64
+"""How many entries that memory knows by their keys alone are read between two turns of the loop."""
 RETRY_S: Final = 1.0
 NOT_HERE_YET_S: Final = 0.05
 """How soon to look again for what a client has seen elsewhere: it is on its way to this node."""
@@ -77,8 +82,10 @@ class CatchUp:
         """Workers that have not found the queue empty yet."""
         self._retries: set[asyncio.TimerHandle] = set()
         self._fills: dict[LogName, asyncio.Future[None]] = {}
-        self._entry_bytes: dict[LogName, float] = {}
-        """Of logs that were too long to fill a tail with: what an entry costs there."""
+        self._letting_go: asyncio.TimerHandle | None = None
+        self._unfillable: set[LogName] = set()
+        """Logs whose tail could not be filled, while anybody catches up."""
+        self._outlined = Outlined(engine)
         self._items_bytes = 0
         self._items: OrderedDict[tuple[str, LogName, Position, Position], Item] = OrderedDict()
         """By organization, the event's own log, and both positions of its cursor: one place may be reached by an event of either log."""
@@ -109,7 +116,9 @@ class CatchUp:
         for worker in workers:
             worker.cancel()
         await asyncio.gather(*workers, return_exceptions=True)
-        self._items.clear()
+        if self._letting_go is not None:
+            self._letting_go.cancel()
+        self._let_go()
 
     async def _work(self) -> None:
         while self._waiting:
@@ -131,9 +140,17 @@ class CatchUp:
                 connection.is_catching_up = False
             await asyncio.sleep(0)
         self._at_work -= 1
+        if not self._at_work and self._letting_go is None:
+            self._letting_go = asyncio.get_running_loop().call_later(KEPT_S, self._let_go)
+
+    def _let_go(self) -> None:
+        """Give up what was kept for others, if nobody catches up."""
+        self._letting_go = None
         if not self._at_work:
             self._items.clear()
             self._items_bytes = 0
+            self._unfillable.clear()
+            self._outlined.clear()
 
     def _retry(self, connection: Connection, after_s: float) -> None:
         def again() -> None:
@@ -174,6 +191,18 @@ class CatchUp:
         tail = self._tails.of(name)
         live = _live(connection, name)
         if tail is not None and _serves(tail, position, live):
+            wanted = tail.find_outlined(connection.session.selection, position.offset, OUTLINED_AT_A_TIME)
+            if wanted and wanted[0] <= live.offset:
+                wanted = [offset for offset in wanted if offset <= live.offset]
+                looked_up = await self._outlined.read(name, position.epoch, wanted, PAGE_BYTES)
+                if _is_elsewhere(connection, place):
+                    return
+                if looked_up:
+                    self._write(connection, place, name, looked_up, looked_up[-1])
+                    return
+                # Retention took it meanwhile, or the log is another: the engine's own answer tells which.
+                await self._read_page(connection, place, name, position)
+                return
             entries, reached = tail.find(connection.session.selection, position.offset, PAGE_BYTES)
             if reached is not None and reached.offset > live.offset:
                 # Announcements are offered to organizations one by one; this one has not come to all that the node knows.
@@ -183,6 +212,9 @@ class CatchUp:
             return
         if self._may_fill(name, _live(connection, name).offset - position.offset) and await self._fill(name, position):
             return
+        await self._read_page(connection, place, name, position)
+
+    async def _read_page(self, connection: Connection, place: Place, name: LogName, position: Position) -> None:
         page = await self._engine.read(name, position.offset, READ_BYTES)
         if _is_elsewhere(connection, place):
             return
@@ -215,30 +247,30 @@ class CatchUp:
             done.set_result(None)
 
     def _may_fill(self, name: LogName, missed: int) -> bool:
-        """Say whether a tail may be filled with that many entries; of a log not known to be long, that is tried."""
-        entry_bytes = self._entry_bytes.get(name)
-        return self._fill_bytes > 0 and (entry_bytes is None or missed * entry_bytes <= self._fill_bytes)
-
-    @property
-    def _fill_bytes(self) -> int:
-        return min(FILL_BYTES, self._tails.budget_bytes // 2)
+        """Say whether a tail may be filled with that many entries."""
+        return name not in self._unfillable and missed * OUTLINE_BYTES <= OUTLINE_PART * self._tails.budget_bytes
 
     async def _read_into_tail(self, name: LogName, position: Position) -> bool:
-        entries: list[Entry] = []
-        after, size = position.offset, 0
-        while size < self._fill_bytes:
+        filling, after = Tail(position.epoch), position.offset
+        most_bytes = min(FILL_BYTES, self._tails.budget_bytes // 4)
+        while True:
             page = await self._engine.read(name, after, READ_BYTES)
             if page.top.epoch != position.epoch or page.top.floor_offset > after:
                 return False
-            entries += page.entries
-            if not page.entries or page.entries[-1].offset >= page.top.offset:
-                self._entry_bytes.pop(name, None)
-                return self._tails.fill(name, position.epoch, entries, position.offset)
-            after = page.entries[-1].offset
-            size += sum(len(entry.body) + ENTRY_OVERHEAD for entry in page.entries)
+            for entry in page.entries:
+                filling.append(entry)
+            while filling.whole_bytes > most_bytes:
+                filling.outline_oldest()
+            after = page.entries[-1].offset if page.entries else page.top.offset
+            known = self._tails.of(name)
+            if known is not None and _meets(known, position.epoch, after, page.top):
+                break
+            if after >= page.top.offset:
+                break
             await asyncio.sleep(0)
-        # Who is this far behind reads for himself, page by page, until little enough is left.
-        self._entry_bytes[name] = size / len(entries)
+        if self._tails.fill(name, filling, position.offset):
+            return True
+        self._unfillable.add(name)
         return False
 
     def _write(
@@ -285,8 +317,13 @@ def _cost(item: Item) -> int:
 
 
 def _serves(tail: Tail, position: Position, live: Position) -> bool:
-    """Say whether a tail holds everything from a place to the live one: one left from an earlier following may end before it."""
-    return tail.epoch == position.epoch and tail.holds_after(position.offset) and tail.last.offset >= live.offset
+    """Say whether a tail knows everything from a place to the live one: one left from an earlier following may end before it."""
+    return tail.epoch == position.epoch and tail.knows_after(position.offset) and tail.last.offset >= live.offset
+
+
+def _meets(tail: Tail, epoch: Epoch, read_to: int, top: Top) -> bool:
+    """Say whether a tail knows everything from where one has read to up to the top."""
+    return tail.epoch == epoch and tail.first - 1 <= read_to and tail.last.offset >= top.offset
 
 
 def _live(connection: Connection, name: LogName) -> Position:

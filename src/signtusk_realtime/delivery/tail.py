@@ -1,9 +1,11 @@
 """The newest entries of followed logs, in memory, found by matching key.
 
 Owns: what is kept per organization and when it is given up.   Not: older entries (engines), who reads them (catch_up.py).
-Rule 1: a tail is gapless: it holds every entry from its first to the log's top, or nothing.
+Rule 1: a tail is gapless: it knows every entry from its first to the log's top, or nothing.
 Rule 2: all tails of a node share one budget; the organization that was used longest ago gives up its oldest entries first.
-Rule 3: finding what a selection matches costs what may match, not what the tail holds.
+Rule 3: finding what a selection matches costs what may match, not what the tail knows.
+Rule 4: the body of an entry is given up before its keys and tag: of an entry that is outlined, one still knows who wants it, so that those who
+resume are spared the reading of what they do not want, however much that is.
 """
 
 from __future__ import annotations
@@ -17,18 +19,26 @@ from signtusk_realtime.events.log import Entry, Epoch
 from signtusk_realtime.events.matching import Clause
 from signtusk_realtime.sessions.entitlement import Selection
 
-ENTRY_OVERHEAD: Final = 600
+ENTRY_OVERHEAD: Final = 500
 """Bytes an entry costs beside its body: the tuple, its keys and its places in the index (measured with tracemalloc on typical entries)."""
+OUTLINE_BYTES: Final = 350
+"""Bytes an outlined entry costs, measured likewise."""
+OUTLINE_PART: Final = 0.75
+"""Of the budget, what outlined entries may take: to know who wants what saves more than a body does."""
 TRIM_AT: Final = 64
 """How many given-up places a list may carry before it is cut."""
+WINDOW: Final = 512
+"""How many of a key's offsets are looked at before a page may be full: who is far behind reads many pages of the same."""
 
 
 class Offsets:
     """Offsets of one key's entries, oldest first; those given up stand at the front until enough of them are."""
 
-    __slots__ = ("dropped", "offsets")
+    __slots__ = ("dropped", "key", "offsets")
 
-    def __init__(self) -> None:
+    def __init__(self, key: str) -> None:
+        self.key = key
+        """The one copy of it that all entries share."""
         self.offsets: list[int] = []
         self.dropped = 0
 
@@ -55,13 +65,15 @@ class Found(NamedTuple):
 
 
 class Tail:
-    """One log's newest entries."""
+    """One log's newest entries: first those that are outlined, without time, id and body, then whole ones."""
 
-    __slots__ = ("_by_key", "_dropped", "_entries", "bytes", "epoch")
+    __slots__ = ("_by_key", "_dropped", "_entries", "bytes", "epoch", "outlined")
 
     def __init__(self, epoch: Epoch) -> None:
         self.epoch = epoch
         self.bytes = 0
+        self.outlined = 0
+        """How many are outlined."""
         self._entries: list[Entry] = []
         self._dropped = 0
         """How many at the front of `_entries` are given up."""
@@ -72,8 +84,18 @@ class Tail:
 
     @property
     def first(self) -> int:
-        """The oldest offset held; only where there is one."""
+        """The oldest offset known; only where there is one."""
         return self._entries[self._dropped].offset
+
+    @property
+    def whole_from(self) -> int:
+        """The oldest offset whose entry is whole; only where there is one."""
+        return self.first + self.outlined
+
+    @property
+    def whole_bytes(self) -> int:
+        """What the whole entries cost."""
+        return self.bytes - self.outlined * OUTLINE_BYTES
 
     @property
     def last(self) -> Entry:
@@ -88,20 +110,34 @@ class Tail:
         if self._entries and entry.offset != self._entries[-1].offset + 1:
             self._entries.clear()
             self._by_key.clear()
-            self._dropped = self.bytes = 0
-        self._entries.append(entry)
+            self._dropped = self.bytes = self.outlined = 0
+        keys: list[str] = []
         for key in entry.keys:
             offsets = self._by_key.get(key)
             if offsets is None:
-                offsets = self._by_key[key] = Offsets()
+                offsets = self._by_key[key] = Offsets(key)
             offsets.offsets.append(entry.offset)
+            keys.append(offsets.key)
+        self._entries.append(Entry(entry.offset, entry.tag, entry.at, entry.event_id, tuple(keys), entry.body))
         self.bytes += len(entry.body) + ENTRY_OVERHEAD
 
+    def outline_oldest(self) -> None:
+        """Give up all of the oldest whole entry but its keys and tag; only where there is one. A tail that is kept keeps its newest entry whole."""
+        at = self._dropped + self.outlined
+        entry = self._entries[at]
+        self._entries[at] = Entry(entry.offset, entry.tag, 0, "", entry.keys, b"")
+        self.outlined += 1
+        self.bytes -= len(entry.body) + ENTRY_OVERHEAD - OUTLINE_BYTES
+
     def drop_oldest(self) -> None:
-        """Give up the oldest entry."""
+        """Give up the oldest entry altogether."""
         entry = self._entries[self._dropped]
         self._dropped += 1
-        self.bytes -= len(entry.body) + ENTRY_OVERHEAD
+        if self.outlined:
+            self.outlined -= 1
+            self.bytes -= OUTLINE_BYTES
+        else:
+            self.bytes -= len(entry.body) + ENTRY_OVERHEAD
         for key in entry.keys:
             if self._by_key[key].drop_oldest():
                 del self._by_key[key]
@@ -109,53 +145,87 @@ class Tail:
             del self._entries[: self._dropped]
             self._dropped = 0
 
-    def holds_after(self, offset: int) -> bool:
-        """Say whether every entry after `offset` is held."""
+    def join(self, newer: Tail) -> bool:
+        """Take over what another tail of the same log knows beyond this; False if the two do not meet."""
+        if newer.first > self.last.offset + 1:
+            return False
+        if newer.whole_from > self.last.offset + 1:
+            while self.outlined < len(self):
+                self.outline_oldest()
+        for offset in range(self.last.offset + 1, newer.last.offset + 1):
+            self.append(newer._entries[newer._dropped + offset - newer.first])
+            if offset < newer.whole_from:
+                self.outline_oldest()
+        return True
+
+    def knows_after(self, offset: int) -> bool:
+        """Say whether every entry after `offset` is known, if only by its keys."""
         return len(self) > 0 and self.first - 1 <= offset <= self.last.offset
 
     def at(self, offset: int) -> Entry | None:
-        """Give the entry with this offset, if it is held."""
+        """Give the entry with this offset, if it is known; of one that is outlined, only offset, tag and keys are true."""
         if not len(self) or not self.first <= offset <= self.last.offset:
             return None
         return self._entries[self._dropped + offset - self.first]
 
-    def everything(self) -> Sequence[Entry]:
-        """Give all entries held, oldest first."""
-        return self._entries[self._dropped :]
-
     def find(self, selection: Selection, after: int, max_bytes: int) -> Found:
-        """Give the entries after `after` that a selection matches, oldest first, until their bodies exceed `max_bytes`.
+        """Give the whole entries after `after` that a selection matches, oldest first, until their bodies exceed `max_bytes`.
 
-        Only where `holds_after(after)`.
+        Only where `knows_after(after)`, and after what `find_outlined` gives.
         """
         entries: list[Entry] = []
         size = 0
-        for offset in self._candidates(selection, after):
-            entry = self._entries[self._dropped + offset - self.first]
-            if selection.matches(entry.keys):
-                entries.append(entry)
-                size += len(entry.body)
-                if size >= max_bytes:
-                    return Found(entries, entry)
+        looked: int | None = max(after, self.whole_from - 1)
+        while looked is not None:
+            candidates, looked = self._candidates(selection, looked)
+            for offset in candidates:
+                entry = self._entries[self._dropped + offset - self.first]
+                if selection.matches(entry.keys):
+                    entries.append(entry)
+                    size += len(entry.body)
+                    if size >= max_bytes:
+                        return Found(entries, entry)
         return Found(entries, self.last if self.last.offset > after else None)
 
-    def _candidates(self, selection: Selection, after: int) -> Sequence[int]:
-        found: list[Sequence[int]] = [self._narrowest(clause, after) for clause in selection.clauses]
+    def find_outlined(self, selection: Selection, after: int, most: int) -> list[int]:
+        """Give the offsets of the outlined entries after `after` that a selection matches, oldest first, at most so many."""
+        found: list[int] = []
+        whole_from = self.whole_from
+        looked: int | None = after
+        while looked is not None and looked + 1 < whole_from:
+            candidates, looked = self._candidates(selection, looked)
+            for offset in candidates:
+                if offset >= whole_from or len(found) == most:
+                    return found
+                if selection.matches(self._entries[self._dropped + offset - self.first].keys):
+                    found.append(offset)
+        return found
+
+    def _candidates(self, selection: Selection, after: int) -> tuple[Sequence[int], int | None]:
+        """Give offsets after `after`, oldest first, that may match, and how far one looked; None for all."""
+        rows: list[tuple[list[int], int]] = []
+        for clause in selection.clauses:
+            rows += self._narrowest(clause, after)
         if selection.notifications_of is not None:
-            found.append(self._offsets("u:" + selection.notifications_of, after))
-        if len(found) == 1:
-            return found[0]
-        return sorted(set().union(*found))
+            rows.append(self._row("u:" + selection.notifications_of, after))
+        parts = [offsets[begin : begin + WINDOW] for offsets, begin in rows]
+        cut = [part[-1] for part, (offsets, begin) in zip(parts, rows, strict=True) if begin + WINDOW < len(offsets)]
+        looked = min(cut, default=None)
+        if len(parts) == 1:
+            return parts[0], looked
+        joined = sorted(set().union(*parts))
+        return joined if looked is None else joined[: bisect_right(joined, looked)], looked
 
-    def _narrowest(self, clause: Clause, after: int) -> Sequence[int]:
+    def _narrowest(self, clause: Clause, after: int) -> list[tuple[list[int], int]]:
         if clause.required:
-            return min((self._offsets(key, after) for key in clause.required), key=len)
-        of_types = [self._offsets(event_type, after) for event_type in clause.types]
-        return sorted(offset for offsets in of_types for offset in offsets)
+            rows = [self._row(key, after) for key in clause.required]
+            return [min(rows, key=lambda row: len(row[0]) - row[1])]
+        return [self._row(event_type, after) for event_type in clause.types]
 
-    def _offsets(self, key: str, after: int) -> Sequence[int]:
+    def _row(self, key: str, after: int) -> tuple[list[int], int]:
+        """Give a key's offsets, and the index of the first after `after`."""
         offsets = self._by_key.get(key)
-        return () if offsets is None else offsets.offsets[offsets.after(after) :]
+        return ([], 0) if offsets is None else (offsets.offsets, offsets.after(after))
 
 
 class Tails:
@@ -165,6 +235,7 @@ class Tails:
         self.budget_bytes = budget_bytes
         self._tails: OrderedDict[str, Tail] = OrderedDict()
         self.bytes = 0
+        self._outlined = 0
 
     def append(self, log: str, epoch: Epoch, entry: Entry) -> None:
         """Keep an entry of a followed log."""
@@ -172,31 +243,26 @@ class Tails:
         if tail is None or tail.epoch != epoch:
             self.forget(log)
             tail = self._tails[log] = Tail(epoch)
-        before = tail.bytes
+        before, outlined = tail.bytes, tail.outlined
         tail.append(entry)
-        self.bytes += tail.bytes - before
+        self._count(tail.bytes - before, tail.outlined - outlined)
         self._keep_budget()
 
-    def fill(self, log: str, epoch: Epoch, entries: Sequence[Entry], after: int) -> bool:
-        """Put entries read from the engine (all after `after`) before what is held; say whether the tail now holds all after `after`.
+    def fill(self, log: str, filling: Tail, after: int) -> bool:
+        """Put what was read from the engine (all after `after`) before what is known; say whether the tail now knows all after `after`.
 
-        It does not if they do not meet what is held, or the budget does not suffice.
+        It does not if the two do not meet, or the budget does not suffice.
         """
         tail = self._tails.get(log)
-        if not entries or (tail is not None and tail.epoch != epoch):
+        if not len(filling) or (tail is not None and tail.epoch != filling.epoch):
             return False
-        newer: list[Entry] = []
-        if tail is not None and len(tail):
-            if tail.first > entries[-1].offset + 1:
-                return False
-            newer = [entry for entry in tail.everything() if entry.offset > entries[-1].offset]
+        if tail is not None and not filling.join(tail):
+            return False
         self.forget(log)
-        filled = self._tails[log] = Tail(epoch)
-        for entry in (*entries, *newer):
-            filled.append(entry)
-        self.bytes += filled.bytes
+        self._tails[log] = filling
+        self._count(filling.bytes, filling.outlined)
         self._keep_budget()
-        return len(filled) > 0 and filled.holds_after(after)
+        return len(filling) > 0 and filling.knows_after(after)
 
     def of(self, log: str) -> Tail | None:
         """Give a log's tail and note that it was used."""
@@ -209,25 +275,34 @@ class Tails:
         """Give up a log's tail: it is no longer followed, or diverged."""
         tail = self._tails.pop(log, None)
         if tail is not None:
-            self.bytes -= tail.bytes
+            self._count(-tail.bytes, -tail.outlined)
 
     def trim(self, log: str, floor_offset: int) -> None:
         """Give up what retention has taken out of a log: everything up to its floor."""
         tail = self._tails.get(log)
         if tail is None:
             return
-        before = tail.bytes
         while len(tail) and tail.first <= floor_offset:
-            tail.drop_oldest()
-        self.bytes -= before - tail.bytes
-        if not len(tail):
-            del self._tails[log]
+            self._drop_oldest(log, tail)
 
     def _keep_budget(self) -> None:
         while self.bytes > self.budget_bytes:
             log, tail = next(iter(self._tails.items()))
-            before = tail.bytes
-            tail.drop_oldest()
-            self.bytes -= before - tail.bytes
-            if not len(tail):
-                del self._tails[log]
+            has_room = (self._outlined + 1) * OUTLINE_BYTES <= OUTLINE_PART * self.budget_bytes
+            if has_room and len(tail) > tail.outlined + 1:
+                before = tail.bytes
+                tail.outline_oldest()
+                self._count(tail.bytes - before, 1)
+            else:
+                self._drop_oldest(log, tail)
+
+    def _drop_oldest(self, log: str, tail: Tail) -> None:
+        before, outlined = tail.bytes, tail.outlined
+        tail.drop_oldest()
+        self._count(tail.bytes - before, tail.outlined - outlined)
+        if not len(tail):
+            del self._tails[log]
+
+    def _count(self, more_bytes: int, more_outlined: int) -> None:
+        self.bytes += more_bytes
+        self._outlined += more_outlined
