@@ -120,7 +120,8 @@ async def test_a_taken_port_is_refused(tmp_path: Path) -> None:
         code, _, err = await run("serve", "--port", str(served.port), cwd=tmp_path)
         assert code == 1
         line = json.loads(err.splitlines()[-1])
-        assert line["reason"] == f"cannot listen on 127.0.0.1:{served.port}: Address already in use"
+        assert line["reason"].startswith(f"cannot listen on 127.0.0.1:{served.port}: Address already in use; ")
+        assert "take another port" in line["reason"]
         async with serving(tmp_path) as other:
             assert await other.terminate() == 0
         assert await served.terminate() == 0

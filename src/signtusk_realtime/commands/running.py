@@ -41,6 +41,10 @@ def run_publish(*, url: str, token: str | None, event: str | None, file: str | N
     """
     if (event is None) == (file is None):
         raise InvalidInput("give either an event as JSON, or --file FILE, or --file - for standard input")
+    if event is not None and not event.strip():
+        raise InvalidInput(
+            "the event given is empty; an empty file or standard input is fine, an argument is one object"
+        )
     if event is not None:
         return asyncio.run(_publish(url, token, Lines(Given(event.encode(errors="surrogateescape"))), None, say))
     assert file is not None
@@ -52,7 +56,7 @@ def run_publish(*, url: str, token: str | None, event: str | None, file: str | N
 
 
 async def _publish(url: str, token: str | None, lines: Lines, bar: Bar | None, say: Say) -> bool:
-    async with Publisher(url, token, patience_s=FIRST_PATIENCE_S, on_retry=_retry(say)) as publisher:
+    async with Publisher(url, token, patience_s=FIRST_PATIENCE_S, on_retry=_retry(url, say)) as publisher:
 
         def moved() -> None:
             if bar is not None:
@@ -104,7 +108,7 @@ def run_subscribe(
             connect_within_s=FIRST_PATIENCE_S,
             on_gap=lambda gap: say(_about_gap(gap)),
             on_message=_show,
-            on_retry=_retry(say),
+            on_retry=_retry(url, say),
         ) as feed:
             await _until_told(print_events(feed, output, count), output)
         return True
@@ -168,8 +172,15 @@ def _bar(fd: int) -> Bar | None:
     return Bar(fd)
 
 
-def _retry(say: Say) -> Callable[[str, float], None]:
-    return lambda reason, delay_s: say(f"{reason}; trying again in {delay_s:.1f} s")
+def _retry(url: str, say: Say) -> Callable[[str, float], None]:
+    hint = "; does the service run there? --url says where to look"
+
+    def told(reason: str, delay_s: float) -> None:
+        nonlocal hint
+        say(f"{url}: {reason}; trying again in {delay_s:.1f} s{hint}")
+        hint = ""
+
+    return told
 
 
 def _about_gap(gap: Gap) -> str:

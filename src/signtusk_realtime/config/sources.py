@@ -16,7 +16,7 @@ from typing import Final
 
 from msgspec import Struct, field
 
-from signtusk_realtime.config.settings import PREFIX, SETTINGS, Setting, Value
+from signtusk_realtime.config.settings import NONE, PREFIX, SETTINGS, Setting, Value
 from signtusk_realtime.errors import ConfigurationError
 
 CONFIG_VARIABLE: Final = PREFIX + "CONFIG"
@@ -30,6 +30,12 @@ _INJECTED_ADDRESS: Final = re.compile(r"(tcp|udp|sctp)://")
 
 _BY_VARIABLE: Final = {setting.variable: setting for setting in SETTINGS.values()}
 _GROUPS: Final = {name.rpartition(".")[0] for name in SETTINGS} - {""}
+LATER: Final = (
+    "redis", "redis_prefix", "redis_wait", "redis_allow_unsafe", "workers", "load_balancing", "health_check_interval",
+    "tls", "tls.certificate", "tls.key", "admin_host", "admin_port",
+)  # fmt: skip
+"""What other versions may know, and this one does not: whoever names it made no mistake in writing."""
+_LATER_VARIABLES: Final = {PREFIX + name.replace(".", "_").upper() for name in LATER}
 
 
 class Found(Struct):
@@ -42,6 +48,8 @@ class Found(Struct):
 
     def take(self, setting: Setting, value: object, origin: str) -> None:
         """Note a setting's value: a text where the source knows nothing else, a typed value otherwise."""
+        if value == NONE and setting.is_optional:
+            value = None
         try:
             self.values[setting.name] = setting.check(value)
         except ConfigurationError as error:
@@ -82,6 +90,8 @@ def _read_environment(found: Found, environment: Mapping[str, str]) -> None:
             found.warnings.append(f"environment variable {variable} is ignored: it looks injected by Kubernetes")
         elif setting := _BY_VARIABLE.get(variable):
             found.take_text(setting, text, f"environment variable {variable}")
+        elif variable in _LATER_VARIABLES:
+            found.faults.append(f"environment variable {variable} is not available in this version; leave it away")
         else:
             found.faults.append(f"environment variable {variable} is no setting{_nearest(variable, _BY_VARIABLE)}")
 
@@ -100,6 +110,10 @@ def _read_file(found: Found, file: Path) -> None:
             found.take(setting, value, f"file {file}")
         elif name in _GROUPS:
             found.faults.append(f"{name} is a table of settings, not a setting (file {file})")
+        elif name in LATER:
+            found.faults.append(f"{name} is not available in this version; leave it away (file {file})")
+        elif isinstance(value, dict):
+            found.faults.append(f"{name} is no table of settings{_nearest(name, _GROUPS)} (file {file})")
         else:
             found.faults.append(f"{name} is no setting{_nearest(name, SETTINGS)} (file {file})")
 

@@ -44,9 +44,14 @@ _matches = re.compile(ID_PATTERN).match
 _surrogate = re.compile(r"[\ud800-\udfff]").search
 
 
-def is_id(value: str) -> bool:
+def is_id(value: object) -> bool:
     """Say whether `value` may be an id; for values that did not come through a wire type."""
-    return len(value) <= MAX_ID_LENGTH and _matches(value) is not None and _surrogate(value) is None
+    return (
+        isinstance(value, str)
+        and len(value) <= MAX_ID_LENGTH
+        and _matches(value) is not None
+        and _surrogate(value) is None
+    )
 
 
 def check_id(value: str, *, path: tuple[str, ...] | None = None, code: str | None = None) -> str:
@@ -67,6 +72,6 @@ def check_organization_id(
 
     Raises: InvalidInput with `path` and `code` (default `invalid_message`).
     """
-    if value in RESERVED_ORGANIZATIONS:
+    if check_id(value, path=path, code=code) in RESERVED_ORGANIZATIONS:
         raise InvalidInput(f"organization {value!r} is reserved", code=code, path=path)
-    return OrganizationId(check_id(value, path=path, code=code))
+    return OrganizationId(value)

@@ -9,6 +9,7 @@ Rule 2 (I7): after `stop` no task, timer or socket of ours is left, however the 
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import random
 import signal
@@ -228,6 +229,14 @@ def _resolve(waiter: asyncio.Future[None]) -> None:
         waiter.set_result(None)
 
 
+def _remedy(error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return "; another program listens there: stop it, or take another port (0 is any free one)"
+    if error.errno == errno.EACCES:
+        return "; take a port from 1024 on, or have the system allow this one"
+    return ""
+
+
 def _bind(host: str, port: int) -> list[socket.socket]:
     """Bind every address of a host to one port."""
     sockets: list[socket.socket] = []
@@ -247,5 +256,5 @@ def _bind(host: str, port: int) -> list[socket.socket]:
     except OSError as error:
         for one in sockets:
             one.close()
-        raise ConfigurationError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+        raise ConfigurationError(f"cannot listen on {host}:{port}: {error.strerror or error}{_remedy(error)}") from None
     return sockets

@@ -128,6 +128,7 @@ class HandedIn:
         form: Format,
         metadata: Mapping[str, object],
     ) -> str:
+        _check_kind(metadata, "metadata", "a mapping", Mapping)
         connection_id = self._new_id("sse" if form is STREAM else "conn")
         outlet = PumpedOutlet(send, finish, hub=self._hub, pumps=self._pumps, ended=lambda: self._forget(connection_id))
         self._outlets[connection_id] = outlet
@@ -210,8 +211,12 @@ class HandedIn:
         else:
             self._receive.in_turn(found, lambda: self._subscriptions.unsubscribe(found, request))
 
-    async def receive(self, connection_id: str, text: str | bytes) -> bool:
-        """Take what came in; wait where it cannot be answered yet. Say whether the connection is open after it."""
+    async def receive(self, connection_id: str, text: str | bytes | bytearray | memoryview) -> bool:
+        """Take what came in; wait where it cannot be answered yet. Say whether the connection is open after it.
+
+        Raises: InvalidInput for what is neither text nor bytes.
+        """
+        _check_kind(text, "text", "a text, or bytes,", str, bytes, bytearray, memoryview)
         pending = self._pending.get(connection_id)
         if pending is not None:
             await asyncio.shield(pending.done)
@@ -284,6 +289,11 @@ def _check_methods(given: object, *names: str) -> None:
     for name in names:
         if not callable(getattr(given, name, None)):
             raise InvalidInput(f"{type(given).__name__} has no method {name}", code="invalid_request", path=(name,))
+
+
+def _check_kind(given: object, name: str, expected: str, *kinds: type) -> None:
+    if not isinstance(given, kinds):
+        raise InvalidInput(f"{expected} is expected, not {type(given).__name__}", code="invalid_request", path=(name,))
 
 
 def _code_of(error: RealtimeError) -> CloseCode:

@@ -249,7 +249,7 @@ class RealtimeService:
         """
         return self.rooms.handed.response(response, _member(user_id, organization_id, teams), metadata)
 
-    async def receive(self, connection_id: str, text: str | bytes) -> bool:
+    async def receive(self, connection_id: str, text: str | bytes | bytearray | memoryview) -> bool:
         """Act on a message that came in; say whether the connection is still open. A client that does not read its answers is waited for."""
         return await self.rooms.handed.receive(connection_id, text)
 
@@ -352,6 +352,8 @@ def _has_stopped(loop: asyncio.AbstractEventLoop | None) -> bool:
 def _member(user_id: str, organization_id: str, teams: Sequence[str]) -> Identity:
     check_id(user_id, path=("userId",))
     check_organization_id(organization_id, path=("organizationId",))
+    if isinstance(teams, str) or not isinstance(teams, Sequence):
+        raise InvalidInput(f"a list of ids is expected, not {type(teams).__name__}", path=("teams",))
     for team in teams:
         check_id(team, path=("teams",))
     return Identity(user_id=user_id, organization_id=organization_id, teams=tuple(teams))

@@ -15,7 +15,8 @@ from typing import Any, Final, Literal, TypeVar, get_type_hints
 
 from msgspec import ValidationError, convert
 
-from signtusk_realtime.config import InvalidSettings, Settings
+from signtusk_realtime.config import SETTINGS, InvalidSettings, Settings
+from signtusk_realtime.errors import ConfigurationError
 
 T = TypeVar("T")
 
@@ -60,8 +61,15 @@ class ScalingConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, object]) -> ScalingConfig:
         """Read the original's camelCase object; what is left out has its default. Raises: InvalidSettings, with every fault."""
+        if not isinstance(values, Mapping):
+            raise InvalidSettings([f"config: an object is expected, not {type(values).__name__}"])
         faults: list[str] = []
         config = _read(cls, values, "", faults)
+        for name, ours in _OF_SETTING.items():
+            try:
+                SETTINGS[name].check(getattr(config, ours))
+            except ConfigurationError as error:
+                faults.append(f"{_camel(ours)}: {error.message}")
         if faults:
             raise InvalidSettings(faults)
         return config
@@ -83,6 +91,9 @@ _STRATEGIES: Final = ("round_robin", "least_connections", "sticky_session")
 
 def combined(config: ScalingConfig, settings: Settings) -> Settings:
     """Give the settings with what the configuration says. Raises: InvalidSettings."""
+    for own, kind in (("redis_cluster", RedisCluster), ("load_balancing", LoadBalancing)):
+        if not isinstance(getattr(config, own), kind):
+            raise InvalidSettings([f"{own}: a {kind.__name__} is expected, not {type(getattr(config, own)).__name__}"])
     faults = list(_unavailable(config))
     defaults, found = ScalingConfig(), {}
     for name, ours in _OF_SETTING.items():

@@ -6,17 +6,23 @@ Why apart from realtime.py: an application that only embeds the service is insta
 
 from __future__ import annotations
 
+import re
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from signtusk_realtime import __version__
 from signtusk_realtime.errors import ConfigurationError, InvalidInput
+from signtusk_realtime.server.http.app import LIVE, OPENAPI, OPENMETRICS, READY
 from signtusk_realtime.server.origins import LoopbackPolicy
 from signtusk_realtime.service.mount import WEBSOCKET_PATH
 from signtusk_realtime.service.realtime import RealtimeService
 
 if TYPE_CHECKING:
     from signtusk_realtime.server.server import RealtimeServer
+
+_API: Final = "/api/"
+_TAKEN: Final = frozenset({LIVE, READY, OPENMETRICS, OPENAPI, "/asyncapi.json"})
+_foreign: Final = re.compile(r"[?#{}%\s\x00-\x1f\x7f]").search
 
 
 def make_server(
@@ -89,10 +95,22 @@ class WebSocketServer:
 
 def create_websocket_server(service: RealtimeService, port: int = 8080, path: str = WEBSOCKET_PATH) -> WebSocketServer:
     """Make a server on the settings' host; port 0 takes a free one, `path` is where WebSockets are opened. Raises: InvalidInput."""
-    if not path.startswith("/") or not path.isascii() or any(sign in path for sign in "?#{} "):
+    if not _is_path(path):
         raise InvalidInput(
-            f"not a path: {path!r}; it begins with / and has no query", code="invalid_request", path=("path",)
+            f"not a path: {path!r}; it begins with / and has no query, blank or escape",
+            code="invalid_request",
+            path=("path",),
         )
-    if not 0 <= port <= 65_535:
-        raise InvalidInput(f"not a port: {port}; 0 to 65535 are allowed", code="invalid_request", path=("port",))
+    if path.startswith(_API) or path in _TAKEN:
+        raise InvalidInput(f"another call is served under {path}", code="invalid_request", path=("path",))
+    if not _is_port(port):
+        raise InvalidInput(f"not a port: {port!r}; 0 to 65535 are allowed", code="invalid_request", path=("port",))
     return WebSocketServer(service, port, path)
+
+
+def _is_path(value: object) -> bool:
+    return isinstance(value, str) and value.startswith("/") and value.isascii() and _foreign(value) is None
+
+
+def _is_port(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 65_535

@@ -28,6 +28,8 @@ def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ((), "give either an event as JSON, or --file FILE, or --file - for standard input"),
         (("{}", "--file", "-"), "give either an event as JSON, or --file FILE"),
         (("{",), "line 1: not JSON: Input data was truncated; expected one JSON object a line"),
+        (("",), "the event given is empty"),
+        ((" \n",), "the event given is empty"),
         (("[]",), "line 1: not a JSON object"),
         (("--file", "none.json"), "--file: No such file or directory: none.json"),
         (("--file", "."), "--file: Is a directory: ."),
@@ -82,7 +84,9 @@ def test_a_service_that_is_not_there(
     assert out == ""
     *tries, end = err.splitlines()
     assert len(tries) >= 4
+    assert all(line.startswith(f"signtusk-realtime: {NOBODY}: ") for line in tries)
     assert all("; trying again in " in line for line in tries)
+    assert ["--url" in line for line in tries] == [True, *(False for _ in tries[1:])]
     assert end.startswith("signtusk-realtime: unavailable: ")
     assert "within 10 s; at last: " in end
 

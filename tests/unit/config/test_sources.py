@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from signtusk_realtime.config.sources import Found, read
+from signtusk_realtime.config.settings import SETTINGS
+from signtusk_realtime.config.sources import LATER, Found, read
 
 PREFIX = "SIGNTUSK_REALTIME_"
 
@@ -54,7 +55,11 @@ def test_tables_and_dotted_keys_are_the_same(tmp_path: Path) -> None:
     [
         ("prot = 1", "prot is no setting; did you mean port? (file {file})"),
         ("[limits]\nbatches = 1", "limits.batches is no setting; did you mean limits.batch? (file {file})"),
-        ("[auht]\nmode = 1", "auht is no setting (file {file})"),
+        ("[auht]\nmode = 1", "auht is no table of settings; did you mean auth? (file {file})"),
+        ("[limit]\nbatch = 1", "limit is no table of settings; did you mean limits? (file {file})"),
+        ("[x]\nbatch = 1", "x is no table of settings (file {file})"),
+        ("workers = 4", "workers is not available in this version; leave it away (file {file})"),
+        ("[tls]\nkey = 'k'", "tls is not available in this version; leave it away (file {file})"),
         ("limits = 1", "limits is a table of settings, not a setting (file {file})"),
         ("[port]\nx = 1", "port: {{'x': 1}} is not allowed; allowed: an integer from 0 to 65535 (file {file})"),
         ('port = "80"', "port: '80' is not allowed; allowed: an integer from 0 to 65535 (file {file})"),
@@ -75,6 +80,24 @@ def test_an_unreadable_file_is_a_fault(tmp_path: Path) -> None:
     file.write_bytes(b'host = "\xff"')
     (fault,) = read({}, {}, file).faults
     assert fault.startswith(f"the configuration file {file} is not TOML: ")
+
+
+def test_none_is_written_the_same_everywhere(tmp_path: Path) -> None:
+    """A bound that may be absent is taken away by `none` in a file as in the environment; another is not."""
+    found = from_file(tmp_path, 'retention_count = "none"\nretention_bytes = "none"')
+    assert found.values == {"retention_count": None}
+    (fault,) = found.faults
+    assert fault.startswith("retention_bytes: 'none' is not allowed")
+
+
+def test_what_this_version_does_not_have_is_said_so() -> None:
+    """A setting of another version is no mistake in writing; none of them is one of ours."""
+    found = read({}, {PREFIX + "REDIS": "redis://x", PREFIX + "TLS_KEY": "k"}, None)
+    assert found.faults == [
+        f"environment variable {PREFIX}{name} is not available in this version; leave it away"
+        for name in ("REDIS", "TLS_KEY")
+    ]
+    assert not set(LATER) & set(SETTINGS)
 
 
 def test_an_unknown_variable_is_named() -> None:

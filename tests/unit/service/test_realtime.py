@@ -416,9 +416,45 @@ async def test_a_server_starts_stops_and_starts_again() -> None:
             await service.cleanup()
             assert not service.servers
         await server.stop()
-    for port, path in ((-1, "/ws"), (0, "ws"), (0, "/ws?x")):
-        with pytest.raises(InvalidInput):
-            create_websocket_server(service, port, path)
+
+
+@pytest.mark.parametrize(
+    ("port", "path", "named"),
+    [(port, "/ws", "port") for port in (-1, 65_536, "8080", None, True, 80.5)]
+    + [(0, path, "path") for path in ("ws", "/ws?x", "/%77s", "/w s", "/w\n", None, 5)]
+    + [(0, path, "path") for path in ("/livez", "/metrics", "/openapi.json", "/asyncapi.json", "/api/realtime/events")],
+)
+def test_a_server_takes_a_port_and_a_path_of_its_own(port: Any, path: Any, named: str) -> None:
+    """What is none, or is served already, is refused when the server is made, and the error names the argument."""
+    with pytest.raises(InvalidInput) as refusal:
+        create_websocket_server(RealtimeService(), port, path)
+    assert refusal.value.path == (named,)
+
+
+async def test_arguments_of_another_kind_are_refused_by_name() -> None:
+    """No bare TypeError, and nothing is left behind of what was refused."""
+    async with RealtimeService() as service:
+        for arguments, named in (
+            ((Socket(), 5, "o"), "userId"),
+            ((Socket(), "u", None), "organizationId"),
+            ((Socket(), "u", ["o"]), "organizationId"),
+            ((Socket(), "u", "o", "meta"), "metadata"),
+            ((Socket(), "u", "o", None), "metadata"),
+        ):
+            with pytest.raises(InvalidInput) as refusal:
+                service.handle_websocket_connection(*arguments)  # type: ignore[arg-type]
+            assert refusal.value.path == (named,)
+        for teams in (None, "legal", [5]):
+            with pytest.raises(InvalidInput) as refusal:
+                service.handle_sse_connection(Response(), "u", "o", teams=teams)  # type: ignore[arg-type]
+            assert refusal.value.path == ("teams",)
+        assert not service.rooms.handed._outlets
+        connection_id = service.handle_websocket_connection(Socket(), "u", "o")
+        for text in (None, 5, 2**40, ["x"]):
+            with pytest.raises(InvalidInput) as refusal:
+                await service.receive(connection_id, text)  # type: ignore[arg-type]
+            assert refusal.value.path == ("text",)
+        assert await service.receive(connection_id, bytearray(b'{"type":"ping"}'))
 
 
 async def test_a_loop_that_is_not_its_own_is_refused() -> None:

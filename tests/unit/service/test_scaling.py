@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from typing import Any
 
 import pytest
 
@@ -113,3 +114,27 @@ def test_values_are_held_to_the_settings_ranges() -> None:
         RealtimeService(ScalingConfig(max_connections_per_server=0))
     with pytest.raises(InvalidSettings, match="ScalingConfig is expected"):
         RealtimeService(Settings())  # type: ignore[arg-type]
+
+
+def test_faults_have_the_names_that_were_written() -> None:
+    """A value out of range in the original's object is told by the original's name, beside all other faults."""
+    with pytest.raises(InvalidSettings) as caught:
+        ScalingConfig.from_dict({"heartbeatInterval": 0, "maxConnectionsPerServer": -1, "x": 1})
+    assert {fault.partition(":")[0] for fault in caught.value.faults[1:]} == {
+        "heartbeatInterval",
+        "maxConnectionsPerServer",
+    }
+
+
+@pytest.mark.parametrize("values", [None, [], [1], "x", 5])
+def test_an_object_is_read(values: Any) -> None:
+    """Anything else is a fault, and no TypeError."""
+    with pytest.raises(InvalidSettings, match="an object is expected"):
+        ScalingConfig.from_dict(values)
+
+
+@pytest.mark.parametrize("parts", [{"redis_cluster": None}, {"load_balancing": {"strategy": "round_robin"}}])
+def test_parts_are_of_their_class(parts: Any) -> None:
+    """What was made in Python with something else in place of a part is refused by the part's name."""
+    with pytest.raises(InvalidSettings, match=next(iter(parts))):
+        RealtimeService(ScalingConfig(**parts))
