@@ -27,7 +27,7 @@ async def publish_on(api: Api, name: str, answered: list[str], enough: asyncio.E
     number = 0
     while not enough.is_set():
         event_id = f"{name}-{number}"
-        await api.publish(document_update("d", id=event_id, changes={"text": "x" * 500}))
+        await api.publish(document_update("d", id=event_id, metadata={"text": "x" * 500}))
         answered.append(event_id)
         number += 1
 
@@ -38,7 +38,7 @@ async def test_a_backup_is_taken_while_people_publish(tmp_path: Path) -> None:
     backups.mkdir()
     answered: list[str] = []
     async with serving(tmp_path) as served, Api(served.url) as api:
-        await api.publish([document_update("d", id=f"old{n}", changes={"text": "x" * 2000}) for n in range(1000)])
+        await api.publish([document_update("d", id=f"old{n}", metadata={"text": "x" * 2000}) for n in range(1000)])
         enough = asyncio.Event()
         before: list[int] = []
         async with asyncio.TaskGroup() as tasks:

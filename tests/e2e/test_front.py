@@ -403,7 +403,7 @@ async def test_an_answer_that_nobody_takes_does_not_stay() -> None:
     limits = msgspec.structs.replace(HASTY, body_bytes=8 << 20, keep_alive_timeout_s=1)
     async with serving(limits=limits) as it:
         for _ in range(12):
-            event = sample("document_update", changes={"text": "x" * 250_000})
+            event = sample("document_update", changes=None, metadata={"text": "x" * 250_000})
             assert (await publish(it.port, *[event] * 2)).status == 200
         for headers in ({}, {"Connection": "close"}):
             async with await Peer.connect(it.port) as peer:

@@ -57,7 +57,7 @@ async def test_repeating_an_id_publishes_once() -> None:
     async with serving() as it:
         first = results(await publish(it.port, sample("document_update", id="e1")))
         again = results(await publish(it.port, sample("document_update", id="e1")))
-        assert again == [{**first[0], "duplicate": True}]
+        assert again == [{**first[0], "duplicate": True, "edit": {**first[0]["edit"], "duplicate": True}}]
         other = sample("document_update", id="e1", documentId="other")
         answer = await publish(it.port, sample("document_update", id="e2"), other)
         assert (answer.status, answer.code) == (409, "event_id_reused")

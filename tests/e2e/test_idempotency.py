@@ -29,7 +29,10 @@ def results(answer: httpx2.Response) -> list[JsonObject]:
 
 def repeated(first: list[JsonObject]) -> list[JsonObject]:
     """Give what a repetition is answered."""
-    return [{**result, "duplicate": True} for result in first]
+    return [
+        {**result, "duplicate": True, **({"edit": {**result["edit"], "duplicate": True}} if "edit" in result else {})}
+        for result in first
+    ]
 
 
 async def test_the_same_id_has_the_same_answer_after_a_restart(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ async def test_the_cap_warns_before_it_bites(tmp_path: Path) -> None:
     body = {"text": "x" * 5000}
     async with serving(tmp_path, "--retention-bytes", "65536") as served, Api(served.url) as api:
         for n in range(11):
-            await api.publish(document_update("d", id=f"e{n}", changes=body))
+            await api.publish(document_update("d", id=f"e{n}", metadata=body))
         warning = await served.says("log nears its cap, above it the oldest entries go")
         assert (warning["level"], warning["organization"], warning["cap"]) == ("warning", "org123", 65536)
         size = warning["bytes"]
@@ -59,7 +59,7 @@ async def test_the_cap_warns_before_it_bites(tmp_path: Path) -> None:
         assert len(await api.history()) == 11
 
         for n in range(11, 20):
-            await api.publish(document_update("d", id=f"e{n}", changes=body))
+            await api.publish(document_update("d", id=f"e{n}", metadata=body))
 
         async def is_within_the_cap() -> bool:
             return len(await api.history()) <= 12

@@ -206,7 +206,7 @@ async def test_a_slow_reader_misses_nothing() -> None:
         peer.writer.transport.pause_reading()
         total, after = 0, 0
         while after < 20:
-            event = sample("document_update", id=f"e{total}", changes={"text": "x" * 100_000})
+            event = sample("document_update", id=f"e{total}", changes=None, metadata={"text": "x" * 100_000})
             assert (await publish(it.port, event)).status == 200
             total += 1
             assert total < 300, "the outbox is never full"

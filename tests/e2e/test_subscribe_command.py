@@ -37,7 +37,7 @@ async def test_thousands_of_events_through_a_pipe(server: Served, tmp_path: Path
     """What `publish` reads from a pipe, `subscribe` writes to one: each event once, in order, and both end with 0."""
     organization = f"pipe-{transport}"
     lines = b"".join(
-        json.dumps(document_update(f"d{n % 7}", organization, changes={"n": n})).encode() + b"\n" for n in range(EVENTS)
+        json.dumps(document_update(f"d{n % 7}", organization, metadata={"n": n})).encode() + b"\n" for n in range(EVENTS)
     )
     follow = ("subscribe", *options(server, organization, transport), "--count", str(EVENTS))
     async with piped(*follow, cwd=tmp_path) as subscriber:
@@ -48,7 +48,7 @@ async def test_thousands_of_events_through_a_pipe(server: Served, tmp_path: Path
             )
     assert (code, err, end) == (0, "", 0)
     entries = [json.loads(line) for line in received.splitlines()]
-    assert [entry["event"]["payload"]["changes"]["n"] for entry in entries] == list(range(EVENTS))
+    assert [entry["event"]["metadata"]["n"] for entry in entries] == list(range(EVENTS))
     assert [entry["event"]["id"] for entry in entries] == [
         json.loads(line)["eventId"] for line in published.splitlines()
     ]
@@ -105,8 +105,8 @@ async def test_a_stuck_reader_does_not_keep_it_from_ending(server: Served, tmp_p
     ):
         os.close(writer)
         await subscriber.subscribed()
-        changes = {"text": "x" * 50_000}
-        await api.publish([document_update("d", "stuck", changes=changes) for _ in range(10)])
+        metadata = {"text": "x" * 50_000}
+        await api.publish([document_update("d", "stuck", metadata=metadata) for _ in range(10)])
         full = fcntl.fcntl(reader, fcntl.F_GETPIPE_SZ) - PIPE_BUF
         async with asyncio.timeout(DEADLINE_S):
             while waiting_bytes(reader) <= full:

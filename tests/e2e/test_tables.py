@@ -27,10 +27,24 @@ class Row(NamedTuple):
     has_user: bool = True
 
 
-def document(kind_type: str, event_type: str, **more: object) -> Row:
-    changed = {"type": kind_type, **({} if more else {"changes": None})}
-    payload = {"documentId": "doc123", "type": kind_type, **more, "userId": USER}
+def document(kind_type: str, event_type: str) -> Row:
+    changed = {"type": kind_type, "changes": None}
+    payload = {"documentId": "doc123", "type": kind_type, "userId": USER}
     return Row("document_update", changed, event_type, payload)
+
+
+def version(kind_type: str, event_type: str, change_id: str, **more: object) -> Row:
+    """A publication with changes is a version of its document."""
+    # Another document than that of the facts: they would move this one on.
+    payload: dict[str, object] = {
+        "documentId": f"edited-{change_id}",
+        "version": 1,
+        "changeId": change_id,
+        "userId": USER,
+        "ops": [{"op": "set", "path": "/title", "value": "NDA v2"}],
+        "changes": {"title": "NDA v2"},
+    }
+    return Row("document_update", {"type": kind_type, "documentId": f"edited-{change_id}", **more}, event_type, payload)
 
 
 def signature(status: str, event_type: str) -> Row:
@@ -64,21 +78,17 @@ def signing_request(kind_type: str) -> Row:
 EDIT: dict[str, object] = {
     "changes": {"title": "NDA v2"},
     "deletes": ["/a"],
-    "baseVersion": 3,
     "changeId": "c1",
     "clientId": "c-7f",
     "strategy": "merge",
     "authority": "record",
 }
 ROWS = [
-    document("created", "document_created", changes={"title": "NDA v2"}),
-    document("updated", "document_updated", changes={"title": "NDA v2"}),
-    Row(
-        "document_update",
-        EDIT,
-        "document_updated",
-        {"documentId": "doc123", "type": "updated", **EDIT, "userId": USER},
-    ),
+    document("created", "document_created"),
+    document("updated", "document_updated"),
+    version("created", "document_created", "evt_own1", id="evt_own1", changes={"title": "NDA v2"}),
+    version("updated", "document_updated", "evt_own2", id="evt_own2", changes={"title": "NDA v2"}),
+    version("updated", "document_updated", "c1", **EDIT),
     document("deleted", "document_deleted"),
     document("signed", "document_signed"),
     document("completed", "document_completed"),

@@ -21,10 +21,12 @@ from signtusk_realtime.auth.authorizer import Authorizer
 from signtusk_realtime.auth.development import DevelopmentAuthenticator
 from signtusk_realtime.cluster.control import Control
 from signtusk_realtime.delivery.hub import Hub
+from signtusk_realtime.documents.policy import PLAIN
 from signtusk_realtime.engines.engine import Engine
 from signtusk_realtime.engines.memory import MemoryEngine
 from signtusk_realtime.events.log import Commit, Committed, EngineHealth, LogName, Reused, Stale
 from signtusk_realtime.operations.census import ConnectionLimits
+from signtusk_realtime.operations.documents.attempt import DocumentRules
 from signtusk_realtime.operations.ids import new_id, new_secret
 from signtusk_realtime.operations.verbs import Verbs, make_verbs
 from signtusk_realtime.server.entrance import ServerLimits
@@ -83,7 +85,7 @@ async def serving(
         engine,
         heartbeat_interval_s=heartbeat_interval_s,
         pong_timeout_s=pong_timeout_s,
-        closed=lambda connection, code: verbs.connect.census.remove(connection),
+        closed=lambda connection, code: verbs.connect.closed(connection),
         controlled=control.controlled,
     )
     verbs = verbs_over(
@@ -122,6 +124,7 @@ def verbs_over(
     control: Control | None = None,
     connection_limits: ConnectionLimits | None = None,
     authorizer: Authorizer | None = None,
+    rules: DocumentRules | None = None,
 ) -> Verbs:
     """Give the verbs over a hub and an engine that run."""
     return make_verbs(
@@ -135,6 +138,7 @@ def verbs_over(
         ),
         connection_limits=connection_limits or ConnectionLimits(),
         payload_bytes=limits.payload_bytes,
+        document_rules=rules or DocumentRules(policy=PLAIN),
         heartbeat_interval_ms=30_000,
         ticket_lifetime_ms=30_000,
         now_ms=now_ms,

@@ -16,9 +16,10 @@ from typing import Final, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from msgspec import Struct, convert
 
+from signtusk_realtime.auth.algorithms import ALL
 from signtusk_realtime.errors import ConfigurationError
 
-Value = str | int | bool | None
+Value = str | int | bool | tuple[str, ...] | None
 T = TypeVar("T", bound=Value)
 
 MINUTE_MS: Final = 60_000
@@ -34,13 +35,24 @@ _FLAGS: Final = {"true": True, "false": False}
 
 class _Meaning(Struct, frozen=True):
     about: str
-    least: int
-    most: int
-    unit: str
+    least: int = 0
+    most: int = 0
+    unit: str = ""
+    choices: tuple[str, ...] = ()
+    has_file: bool = False
+    is_secret: bool = False
 
 
 def _text(default: T, about: str) -> T:
-    return field(default=default, metadata={"meaning": _Meaning(about, 0, 0, "")})
+    return field(default=default, metadata={"meaning": _Meaning(about)})
+
+
+def _key(about: str, *, is_secret: bool = False) -> str | None:
+    return field(default=None, metadata={"meaning": _Meaning(about, has_file=True, is_secret=is_secret)})
+
+
+def _list(about: str, choices: tuple[str, ...] = ()) -> tuple[str, ...]:
+    return field(default=(), metadata={"meaning": _Meaning(about, choices=choices)})
 
 
 def _number(default: T, about: str, least: int, most: int, unit: str = "") -> T:
@@ -53,6 +65,23 @@ class AuthSettings:
 
     mode: Literal["development", "jwt"] = _text(
         "development", "how identities are checked; development takes everybody at their word"
+    )
+    secret: str | None = _key("secret that tokens are signed with, 32 bytes or more", is_secret=True)
+    public_key: str | None = _key("public key that proves tokens, in PEM form")
+    jwks_url: str | None = _text(None, "where an identity provider publishes the keys that prove tokens")
+    algorithms: tuple[str, ...] = _list(
+        "signatures that are accepted; by default what fits the key: HS256, RS256 and PS256, the curve's ES, or EdDSA",
+        ALL,
+    )
+    issuer: str | None = _text(None, "the `iss` that tokens must have")
+    audience: str | None = _text(None, "the `aud` that tokens must have, alone or among others")
+    leeway: int = _number(0, "how far the clock of who makes tokens may be off", 0, 5 * MINUTE_MS, "ms")
+    user_claim: str = _text("sub", "the claim that names the user")
+    organization_claim: str = _text("org", "the claim that names the organization")
+    teams_claim: str = _text("teams", "the claim that lists the user's teams")
+    cookie: str | None = _text(None, "name of a cookie that may carry the token, in requests with an allowed `Origin`")
+    query_token: bool = _text(
+        False, "whether `?token=` may carry it where a connection is opened; addresses end up in logs"
     )
     ticket_lifetime: int = _number(30_000, "how long a fresh one-time ticket opens a connection", 1000, 600_000, "ms")
 
@@ -105,6 +134,20 @@ class Settings:
     compression: bool = _text(
         True, "whether messages to WebSocket clients that offer it are compressed, and theirs taken so"
     )
+    allowed_origins: tuple[str, ...] = _list(
+        "pages that may talk to this service, each scheme://host[:port]; in development only those of this machine may"
+    )
+    trusted_proxies: tuple[str, ...] = _list("addresses and networks of proxies whose `X-Forwarded-For` is believed")
+    public_url: str | None = _text(None, "how clients reach this service, where that is not how it listens")
+    document_policy: str = _text("plain", "what is guarded in documents: plain, signing, or a TOML or JSON file")
+    versionless: Literal["infer", "head", "require"] = _text(
+        "infer", "what a change without a base was made on: what its author had seen, head, or it is refused"
+    )
+    versionless_window: int = _number(30_000, "how long a version may take to reach an author", 0, DAY_MS, "ms")
+    document_retention_versions: int = _number(1000, "versions of a document that are kept", 1, 1_000_000)
+    document_retention_age: int = _number(
+        30 * DAY_MS, "how long versions are kept beyond that number", 1000, 36_500 * DAY_MS, "ms"
+    )
     auth: AuthSettings = field(default_factory=AuthSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
 
@@ -112,7 +155,8 @@ class Settings:
 class Setting(Struct, frozen=True, kw_only=True):
     """One row of the table. `choices` is empty for free text and numbers; `least` and `most` bound numbers, both included.
 
-    A flag's choices are how it is written; its value is a `bool`.
+    A flag's choices are how it is written, a list's what its items may be. What has a file may also stand in a file of its own, which
+    `…_file` names. A secret is never shown.
     """
 
     name: str
@@ -120,11 +164,14 @@ class Setting(Struct, frozen=True, kw_only=True):
     default: Value
     is_number: bool
     is_flag: bool
+    is_list: bool
     is_optional: bool
     choices: tuple[str, ...]
     least: int
     most: int
     unit: str
+    has_file: bool
+    is_secret: bool
 
     @property
     def option(self) -> str:
@@ -144,6 +191,8 @@ class Setting(Struct, frozen=True, kw_only=True):
     @property
     def allowed(self) -> str:
         """Say what values it takes, as a phrase that fits behind `allowed:`."""
+        if self.is_list:
+            return f"any of {', '.join(self.choices)}" if self.choices else "texts that are not empty"
         if self.choices:
             return " or ".join(self.choices)
         if not self.is_number:
@@ -156,7 +205,9 @@ class Setting(Struct, frozen=True, kw_only=True):
         if self.is_optional and text == NONE:
             return None
         value: Value = text
-        if self.is_number and _INTEGER.fullmatch(text):
+        if self.is_list:
+            value = tuple(item.strip() for item in text.split(",")) if text else ()
+        elif self.is_number and _INTEGER.fullmatch(text):
             value = int(text)
         elif self.is_flag:
             value = _FLAGS.get(text, text)
@@ -171,10 +222,21 @@ class Setting(Struct, frozen=True, kw_only=True):
                 return value
             case int() if self.is_number and not isinstance(value, bool) and self.least <= value <= self.most:
                 return value
-            case str() if value and not self.is_number and not self.is_flag:
+            case list() | tuple() if self.is_list:
+                return tuple(dict.fromkeys(self._item(item) for item in value))
+            case str() if value and not self.is_number and not self.is_flag and not self.is_list:
                 if not self.choices or value in self.choices:
                     return value
-        raise ConfigurationError(f"{_shown(value)} is not allowed; allowed: {self.allowed}")
+        raise self._refusal(value)
+
+    def _item(self, item: object) -> str:
+        if not isinstance(item, str) or not item or (self.choices and item not in self.choices):
+            raise self._refusal(item)
+        return item
+
+    def _refusal(self, value: object) -> ConfigurationError:
+        shown = "a secret" if self.is_secret else _shown(value)
+        return ConfigurationError(f"{shown} is not allowed; allowed: {self.allowed}")
 
 
 PREFIX: Final = "SIGNTUSK_REALTIME_"
@@ -194,11 +256,18 @@ def _rows(defaults: Settings | AuthSettings | LimitSettings, prefix: str = "") -
             default=default,
             is_number=int in kinds_of_value,
             is_flag=bool in kinds_of_value,
+            is_list=get_origin(kind) is tuple,
             is_optional=NoneType in kinds_of_value,
-            choices=tuple(_FLAGS) if kind is bool else get_args(kind) if get_origin(kind) is Literal else (),
+            choices=tuple(_FLAGS)
+            if kind is bool
+            else get_args(kind)
+            if get_origin(kind) is Literal
+            else meaning.choices,
             least=meaning.least,
             most=meaning.most,
             unit=meaning.unit,
+            has_file=meaning.has_file,
+            is_secret=meaning.is_secret,
         )
 
 
@@ -232,6 +301,8 @@ def written(value: Value) -> str:
     """Write a value as an option or a variable has it."""
     if value is None:
         return NONE
+    if isinstance(value, tuple):
+        return ",".join(value)
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

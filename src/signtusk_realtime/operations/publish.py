@@ -8,9 +8,12 @@ Rule 3: the organization is the identity's own; only a service names one, and on
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
+import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from signtusk_realtime.documents.refusals import Refused
 from signtusk_realtime.engines.engine import Engine
 from signtusk_realtime.errors import (
     EventIdReused,
@@ -22,27 +25,80 @@ from signtusk_realtime.errors import (
 )
 from signtusk_realtime.events.event import prepare
 from signtusk_realtime.events.ids import ID_RULE, is_id
-from signtusk_realtime.events.kinds import Published, SystemAnnouncementEvent
-from signtusk_realtime.events.log import SYSTEM_LOG, Commit, Committed, Draft, LogName, Placed, Position, Reused, Stale
+from signtusk_realtime.events.kinds import DocumentUpdateEvent, Published, SystemAnnouncementEvent
+from signtusk_realtime.events.log import (
+    SYSTEM_LOG,
+    Commit,
+    Committed,
+    Draft,
+    Key,
+    LogName,
+    Placed,
+    Position,
+    Reused,
+    Stale,
+)
 from signtusk_realtime.events.validation import check
 from signtusk_realtime.observability.counters import Counters
+from signtusk_realtime.operations.documents.asking import from_publication
+from signtusk_realtime.operations.documents.documents import Documents, EditRefused
+from signtusk_realtime.operations.documents.edit import refusal
+from signtusk_realtime.operations.documents.facts import (
+    CHANGE,
+    PLAIN,
+    by_document,
+    concerns_a_document,
+    fact_of,
+    held_of,
+)
 from signtusk_realtime.protocol import cursor
+from signtusk_realtime.protocol.edits import EditOutcome
 from signtusk_realtime.protocol.publications import Publication
 from signtusk_realtime.sessions.identity import PUBLISH, Identity
 
 
-class PublishResult(Struct, rename="camel", frozen=True):
-    """Where a published event stands. `cursor` names its place in its own log and the beginning of the other one."""
+class ResultError(Struct, frozen=True):
+    """Why one event of a batch was not published."""
+
+    code: str
+    detail: str
+
+
+class PublishResult(Struct, rename="camel", frozen=True, kw_only=True):
+    """Where a published event stands. `cursor` names its place in its own log and the beginning of the other one.
+
+    `edit`: what became of a change of a document. `error`: in place of `cursor`, for a change in a batch that was refused.
+    """
 
     event_id: str
-    cursor: str
-    duplicate: bool
+    cursor: str | UnsetType = UNSET
+    duplicate: bool = False
+    error: ResultError | UnsetType = UNSET
+    edit: EditOutcome | UnsetType = UNSET
+
+
+class _Call(NamedTuple):
+    """One call, read and found well-formed."""
+
+    log: LogName
+    publications: Sequence[Publication]
+    drafts: list[Draft]
+    is_batch: bool
+    accepted_at: float
+
+    def reused(self, outcome: Reused) -> EventIdReused:
+        """Make the refusal of ids that are known with another value."""
+        index = _first_reused(outcome, self.drafts)
+        event_ids = dict.fromkeys((self.drafts[index].event_id, *outcome.event_ids))
+        # An id that was made from a key is no member of the event.
+        member = () if self.publications[index].event.id is UNSET else ("id",)
+        return EventIdReused(tuple(event_ids), (str(index), *member) if self.is_batch else member)
 
 
 class Publish:
     """See the module. `now_ms`: wall clock; `new_id(prefix)`: a fresh, time-ordered id; `max_payload_bytes` bounds an event's body.
 
-    `counters`: where it counts; by default its own.
+    `counters`: where it counts; by default its own. `documents`: where changes of documents go; without them every event is a plain one.
     """
 
     def __init__(
@@ -53,7 +109,9 @@ class Publish:
         new_id: Callable[[str], str],
         max_payload_bytes: int = 256 << 10,
         counters: Counters | None = None,
+        documents: Documents | None = None,
     ) -> None:
+        self._documents = documents
         self.counters = Counters() if counters is None else counters
         self._engine = engine
         self._now_ms = now_ms
@@ -119,16 +177,94 @@ class Publish:
             drafts.append(Draft(event_id, digest, prepared.keys, prepared.body))
         if log is None:
             return ()
-        outcome = await self._commit(log, drafts, accepted_at)
+        call = _Call(log, publications, drafts, is_batch, accepted_at)
+        if self._documents is not None and any(concerns_a_document(event) for event, _ in publications):
+            return await self._in_order(call, self._documents)
+        return await self._plain(call, 0, len(drafts))
+
+    async def _plain(self, call: _Call, first: int, last: int) -> tuple[PublishResult, ...]:
+        """Publish events that change no document, as one commit."""
+        outcome = await self._commit(call.log, call.drafts[first:last], call.accepted_at)
         if isinstance(outcome, Reused):
-            index = _first_reused(outcome, drafts)
-            event_ids = dict.fromkeys((drafts[index].event_id, *outcome.event_ids))
-            # An id that was made from a key is no member of the event.
-            member = () if publications[index].event.id is UNSET else ("id",)
-            raise EventIdReused(tuple(event_ids), (str(index), *member) if is_batch else member)
+            raise call.reused(outcome)
         if not isinstance(outcome, Committed):
             raise Unavailable("the log changed its epoch; repeat the call")
-        return tuple(_result(log, outcome, placed) for placed in outcome.placed)
+        return tuple(_result(call.log, outcome, placed) for placed in outcome.placed)
+
+    async def _in_order(self, call: _Call, documents: Documents) -> tuple[PublishResult, ...]:
+        """Publish what concerns documents, each by itself; plain events that stand next to each other are one commit."""
+        results: list[PublishResult] = []
+        held = await held_of(call.publications, call.log, documents)
+        steps = [by_document(event, held) for event, _ in call.publications]
+        if len(call.drafts) > 1:
+            await self._check_unused(call)
+        first = 0
+        while first < len(call.drafts):
+            step = steps[first]
+            if step is PLAIN:
+                last = next((i for i in range(first, len(steps)) if steps[i] is not PLAIN), len(steps))
+                results += await self._plain(call, first, last)
+                first = last
+                continue
+            event, draft = call.publications[first].event, call.drafts[first]
+            counters, began_at = self.counters, self.counters.clock()
+            counters.accept([draft], call.accepted_at)
+            try:
+                if step is CHANGE:
+                    assert isinstance(event, DocumentUpdateEvent), "changes are a document update's"
+                    results.append(await self._change(call, first, event, documents))
+                else:
+                    results.append(await self._fact(call, first, documents))
+            finally:
+                counters.answered([draft])
+                counters.commits.observe(counters.clock() - began_at)
+            first += 1
+        return tuple(results)
+
+    async def _change(self, call: _Call, index: int, event: DocumentUpdateEvent, documents: Documents) -> PublishResult:
+        draft = call.drafts[index]
+        at = (str(index),) if call.is_batch else ()
+        try:
+            asking = from_publication(event, draft.event_id, draft.digest)
+            edited = await documents.edits(call.log, asking)
+            outcome, placed = edited.outcome, edited.placed
+        except Refused as error:
+            outcome, placed = refusal(error, event.change_id if event.change_id is not UNSET else draft.event_id), None
+        except (EventIdReused, Unavailable) as error:
+            if not call.is_batch:
+                raise
+            return PublishResult(event_id=draft.event_id, error=ResultError(error.code, error.message))
+        if outcome.status in ("refused", "rejected"):
+            if not call.is_batch:
+                raise EditRefused(outcome, at)
+            refused = EditRefused(outcome)
+            return PublishResult(
+                event_id=draft.event_id, error=ResultError(refused.code, refused.message), edit=outcome
+            )
+        if placed is None or not placed.placed:
+            # It was published before; where it stands is no longer kept.
+            return PublishResult(event_id=draft.event_id, duplicate=True, edit=outcome)
+        result = _result(call.log, placed, placed.placed[0])
+        return msgspec.structs.replace(result, duplicate=outcome.duplicate is True, edit=outcome)
+
+    async def _fact(self, call: _Call, index: int, documents: Documents) -> PublishResult:
+        event, draft = call.publications[index].event, call.drafts[index]
+        found = fact_of(event)
+        assert found is not None, "a fact"
+        document_id, to, user_id = found
+        committed = await documents.moves.fact(call.log, document_id, to, user_id, draft.event_id, draft)
+        if committed is None:
+            (result,) = await self._plain(call, index, index + 1)
+            return result
+        return _result(call.log, committed, committed.placed[0])
+
+    async def _check_unused(self, call: _Call) -> None:
+        """See before anything is published that no id is known with another value. Raises: EventIdReused, Unavailable."""
+        # Reuse is looked at before anything is expected, and this never holds: nothing is stored.
+        never = Commit(events=call.drafts, expect=((Key("documents", "\x1f"), 1),))
+        outcome = await self._engine.commit(call.log, never)
+        if isinstance(outcome, Reused):
+            raise call.reused(outcome)
 
     async def _commit(self, log: LogName, drafts: list[Draft], accepted_at: float) -> Committed | Stale | Reused:
         counters = self.counters

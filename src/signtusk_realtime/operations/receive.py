@@ -20,9 +20,23 @@ from signtusk_realtime.errors import Forbidden, LimitExceeded, RealtimeError
 from signtusk_realtime.events.instants import format_milliseconds
 from signtusk_realtime.events.subscriptions import Subscription
 from signtusk_realtime.operations.authorize import UNASKED, Authorize
+from signtusk_realtime.operations.documents.documents import Documents
+from signtusk_realtime.operations.documents.edit import refusal
+from signtusk_realtime.operations.refresh import Refresher
 from signtusk_realtime.operations.subscribe import Subscriptions
 from signtusk_realtime.protocol import codes, json
-from signtusk_realtime.protocol.messages import ErrorMessage, Ping, Pong, Subscribe, Unsubscribe, request_id_of
+from signtusk_realtime.protocol.messages import (
+    Edit,
+    ErrorMessage,
+    Ping,
+    Pong,
+    Refresh,
+    Refreshed,
+    Subscribe,
+    Unsubscribe,
+    edit_result,
+    request_id_of,
+)
 from signtusk_realtime.sessions.session import is_malformed
 
 INBOX_BYTES = 256 << 10
@@ -41,8 +55,12 @@ class Receive:
         monotonic_s: Callable[[], float],
         now_ms: Callable[[], int],
         authorize: Authorize = UNASKED,
+        documents: Documents | None = None,
+        refresh: Refresher | None = None,
     ) -> None:
+        self._refresh = refresh
         self._authorize = authorize
+        self._documents = documents
         self._hub = hub
         self._subscriptions = subscriptions
         self._monotonic_s = monotonic_s
@@ -101,12 +119,39 @@ class Receive:
                     self._subscribe(connection, message)
                 case Unsubscribe():
                     self._subscriptions.unsubscribe(connection, message)
+                case Edit():
+                    self._wait_for(connection, self._edit(connection, message))
+                case Refresh():
+                    self._wait_for(connection, self._renew(connection, message))
                 case Ping():
                     self._pong(connection, message)
                 case _:
                     assert_never(message)
         except RealtimeError as error:
             self._refuse(connection, error, request_id_of(text))
+
+    async def _renew(self, connection: Connection, message: Refresh) -> None:
+        assert self._refresh is not None, "who takes tokens was told what checks them"
+        try:
+            expires_at = await self._refresh(connection, message.token)
+        except RealtimeError as error:
+            if connection.is_open:
+                self._refuse(connection, error, message.request_id)
+            return
+        if connection.is_open:
+            self._hub.send(connection, Refreshed(request_id=message.request_id, expires_at=expires_at))
+
+    async def _edit(self, connection: Connection, message: Edit) -> None:
+        assert self._documents is not None, "who takes edits was given documents"
+        identity = connection.session.identity
+        try:
+            outcome = await self._documents.edit(
+                identity, message.document_id, message.body, connection_id=connection.connection_id
+            )
+        except RealtimeError as error:
+            outcome = refusal(error, message.change_id)
+        if connection.is_open:
+            self._hub.send(connection, edit_result(outcome, message.request_id))
 
     def _subscribe(self, connection: Connection, message: Subscribe) -> None:
         if self._authorize.is_asked:

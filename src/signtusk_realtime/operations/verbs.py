@@ -20,9 +20,12 @@ from signtusk_realtime.operations.authenticate import Authenticate
 from signtusk_realtime.operations.authorize import Authorize
 from signtusk_realtime.operations.census import Census, ConnectionLimits
 from signtusk_realtime.operations.connect import Connect
+from signtusk_realtime.operations.documents.attempt import DocumentRules
+from signtusk_realtime.operations.documents.documents import Documents, make_documents
 from signtusk_realtime.operations.history import History
 from signtusk_realtime.operations.publish import Publish
 from signtusk_realtime.operations.receive import Receive
+from signtusk_realtime.operations.refresh import Refresher
 from signtusk_realtime.operations.subscribe import Subscriptions
 from signtusk_realtime.operations.tickets import Tickets
 from signtusk_realtime.sessions.session import SessionLimits
@@ -35,16 +38,19 @@ class Verbs:
     authenticate: Authenticate
     authorize: Authorize
     connect: Connect
+    refresh: Refresher
     subscriptions: Subscriptions
     receive: Receive
     publish: Publish
     history: History
+    documents: Documents
     tickets: Tickets
     administer: Administer
 
     async def close(self) -> None:
         """End what verbs have begun and not finished."""
         await self.receive.close()
+        await self.documents.close()
 
 
 def make_verbs(
@@ -57,6 +63,7 @@ def make_verbs(
     session_limits: SessionLimits,
     connection_limits: ConnectionLimits,
     payload_bytes: int,
+    document_rules: DocumentRules,
     heartbeat_interval_ms: int,
     ticket_lifetime_ms: int,
     now_ms: Callable[[], int],
@@ -72,24 +79,45 @@ def make_verbs(
     """
     subscriptions = Subscriptions(engine, hub, new_id=new_id)
     tickets = Tickets(engine, now_ms=now_ms, new_secret=new_secret, lifetime_ms=ticket_lifetime_ms)
+    documents = make_documents(engine, hub, document_rules, now_ms=now_ms, new_id=new_id, new_secret=new_secret)
     authorize = Authorize(authorizer, monotonic_s=monotonic_s)
+    authenticate = Authenticate(tokens, tickets, control)
+    connect = Connect(
+        hub,
+        limits=session_limits,
+        heartbeat_interval_ms=heartbeat_interval_ms,
+        now_ms=now_ms,
+        new_id=new_id,
+        opened=opened,
+        control=control,
+        census=Census(connection_limits),
+    )
+    refresh = Refresher(hub, connect, authenticate, control=control, authorize=authorize)
     return Verbs(
-        authenticate=Authenticate(tokens, tickets, control),
+        authenticate=authenticate,
         authorize=authorize,
-        connect=Connect(
+        connect=connect,
+        refresh=refresh,
+        subscriptions=subscriptions,
+        receive=Receive(
             hub,
-            limits=session_limits,
-            heartbeat_interval_ms=heartbeat_interval_ms,
+            subscriptions,
+            monotonic_s=monotonic_s,
+            now_ms=now_ms,
+            authorize=authorize,
+            documents=documents,
+            refresh=refresh,
+        ),
+        publish=Publish(
+            engine,
+            documents=documents,
             now_ms=now_ms,
             new_id=new_id,
-            opened=opened,
-            control=control,
-            census=Census(connection_limits),
+            max_payload_bytes=payload_bytes,
+            counters=hub.counters,
         ),
-        subscriptions=subscriptions,
-        receive=Receive(hub, subscriptions, monotonic_s=monotonic_s, now_ms=now_ms, authorize=authorize),
-        publish=Publish(engine, now_ms=now_ms, new_id=new_id, max_payload_bytes=payload_bytes, counters=hub.counters),
         history=History(engine, authorize=authorize),
+        documents=documents,
         tickets=tickets,
         administer=Administer(engine, control, node=node, now_ms=now_ms, new_id=new_id),
     )

@@ -8,13 +8,21 @@ Rule 3: event messages are not encoded here but spliced from heads and bodies (d
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Final, Literal
 
 from msgspec import UNSET, DecodeError, Meta, Raw, Struct, UnsetType
 from msgspec.json import Decoder
 
+from signtusk_realtime.documents.conflicts import ConflictRecord
+from signtusk_realtime.documents.ops import Op
+from signtusk_realtime.documents.policy import Strategy
+from signtusk_realtime.documents.states import State
+from signtusk_realtime.events.ids import Id
+from signtusk_realtime.events.kinds import JsonObject, Version
 from signtusk_realtime.events.subscriptions import Subscription
 from signtusk_realtime.protocol import json
+from signtusk_realtime.protocol.edits import EditBody, EditOutcome, EditStatus
 
 RequestId = Annotated[str, Meta(max_length=64)]
 CursorText = Annotated[str, Meta(max_length=1024)]
@@ -49,7 +57,34 @@ class Ping(Request, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="
     timestamp: Raw | UnsetType = UNSET
 
 
-ClientMessage = Subscribe | Unsubscribe | Ping
+class Refresh(Request, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="refresh"):
+    """Brings a new token, of the same user and organization."""
+
+    token: Annotated[str, Meta(min_length=1, max_length=8192)]
+
+
+class Edit(Request, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="edit"):
+    """Asks for changes of a document; always answered by `edit_result`."""
+
+    document_id: Id
+    change_id: Id
+    base_version: Version | UnsetType = UNSET
+    epoch: Annotated[str, Meta(max_length=64)] | UnsetType = UNSET
+    changes: JsonObject | UnsetType = UNSET
+    deletes: tuple[str, ...] | UnsetType = UNSET
+    strategy: Strategy | UnsetType = UNSET
+    client_id: Id | UnsetType = UNSET
+    seq: Annotated[int, Meta(ge=1, le=2**53 - 1)] | UnsetType = UNSET
+    base: JsonObject | UnsetType = UNSET
+    if_version: Version | UnsetType = UNSET
+
+    @property
+    def body(self) -> EditBody:
+        """The same as it is sent over HTTP."""
+        return EditBody(**{name: getattr(self, name) for name in EditBody.__struct_fields__})
+
+
+ClientMessage = Subscribe | Unsubscribe | Ping | Refresh | Edit
 
 
 class Answer(Struct, rename="camel", omit_defaults=True, frozen=True, kw_only=True, tag_field="type"):
@@ -108,6 +143,18 @@ class CursorMessage(Answer, frozen=True, kw_only=True, tag="cursor"):
     cursor: str
 
 
+class Refreshed(Answer, frozen=True, kw_only=True, tag="refreshed"):
+    """Answers `refresh`. Subscriptions that the new token does not cover have been ended by `unsubscribed` before."""
+
+    expires_at: str | UnsetType = UNSET
+
+
+class TokenExpiring(Answer, frozen=True, kw_only=True, tag="token_expiring"):
+    """The connection will be closed when its token expires; a `refresh` before that keeps it."""
+
+    expires_at: str
+
+
 class Resync(Answer, frozen=True, kw_only=True, tag="resync"):
     """Completeness can no longer be proven: the client reloads its state and goes on from this cursor."""
 
@@ -131,6 +178,30 @@ class ErrorMessage(Answer, frozen=True, kw_only=True, tag="error"):
     path: str | UnsetType = UNSET
 
 
+class EditResult(Answer, frozen=True, kw_only=True, tag="edit_result"):
+    """Answers `edit`; the members are those of the HTTP call's answer."""
+
+    change_id: str
+    status: EditStatus
+    version: int | UnsetType = UNSET
+    epoch: str | UnsetType = UNSET
+    duplicate: bool | UnsetType = UNSET
+    conflicts: Sequence[ConflictRecord] | UnsetType = UNSET
+    ops: Sequence[Op] | UnsetType = UNSET
+    code: str | UnsetType = UNSET
+    reason: str | UnsetType = UNSET
+    message: str | UnsetType = UNSET
+    path: str | UnsetType = UNSET
+    state: State | UnsetType = UNSET
+    expected_seq: int | UnsetType = UNSET
+
+
+def edit_result(outcome: EditOutcome, request_id: str | UnsetType) -> EditResult:
+    """Make the answer of an edit."""
+    fields = {name: getattr(outcome, name) for name in EditOutcome.__struct_fields__}
+    return EditResult(request_id=request_id, **fields)
+
+
 class EventMessage(Struct, rename="camel", frozen=True, kw_only=True, tag_field="type", tag="event"):
     """One event, and the cursor that covers it and all before it."""
 
@@ -139,7 +210,18 @@ class EventMessage(Struct, rename="camel", frozen=True, kw_only=True, tag_field=
 
 
 ServerMessage = (
-    Connected | Subscribed | Unsubscribed | Pong | CursorMessage | Resync | Reconnect | ErrorMessage | EventMessage
+    Connected
+    | Subscribed
+    | Unsubscribed
+    | Pong
+    | EditResult
+    | Refreshed
+    | TokenExpiring
+    | CursorMessage
+    | Resync
+    | Reconnect
+    | ErrorMessage
+    | EventMessage
 )
 
 encode: Final = json.encode

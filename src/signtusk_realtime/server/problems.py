@@ -12,8 +12,11 @@ from collections.abc import Iterable, Sequence
 from http import HTTPStatus
 from typing import Final, TypeAlias
 
+import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from signtusk_realtime.documents.conflicts import ConflictRecord
+from signtusk_realtime.documents.refusals import Refused
 from signtusk_realtime.errors import (
     CursorExpired,
     Forbidden,
@@ -23,8 +26,12 @@ from signtusk_realtime.errors import (
     Unauthenticated,
     Unavailable,
 )
+from signtusk_realtime.operations.documents.documents import EditRefused
+from signtusk_realtime.operations.documents.moves import MoveRefused
+from signtusk_realtime.operations.documents.resolve import DecisionRefused
 from signtusk_realtime.protocol import codes, json
 from signtusk_realtime.protocol.codes import Kind
+from signtusk_realtime.protocol.edits import EditOutcome
 from signtusk_realtime.protocol.handshake import Refusal
 
 HeaderPairs: TypeAlias = tuple[tuple[bytes, bytes], ...]
@@ -33,6 +40,7 @@ MEDIA_TYPE: Final = "application/problem+json"
 TYPE_PREFIX: Final = "urn:signtusk:realtime:problem:"
 DEFAULT_RETRY_AFTER_S: Final = 1
 
+_MISMATCHES: Final = {"future": 409, "epoch": 409, "compacted": 410, "precondition": 412}
 _NOT_JSON: Final = frozenset({"too_deep"})
 _FAMILIES: Final[tuple[tuple[type[RealtimeError], str], ...]] = (
     (Unauthenticated, "unauthenticated"),
@@ -53,7 +61,7 @@ class Fault(Struct, frozen=True):
 
 
 class ProblemBody(Struct, rename="camel", frozen=True, omit_defaults=True):
-    """The members of a problem. `reason` and `cursor` go with cursor_expired."""
+    """The members of a problem. `reason` and `cursor` go with cursor_expired; what follows them, with what concerns a document."""
 
     type: str
     title: str
@@ -63,6 +71,11 @@ class ProblemBody(Struct, rename="camel", frozen=True, omit_defaults=True):
     errors: tuple[Fault, ...] | UnsetType = UNSET
     reason: str | UnsetType = UNSET
     cursor: str | UnsetType = UNSET
+    version: int | UnsetType = UNSET
+    state: str | UnsetType = UNSET
+    content_hash: str | UnsetType = UNSET
+    conflict: ConflictRecord | UnsetType = UNSET
+    edit: EditOutcome | UnsetType = UNSET
 
 
 class Problem(Struct, frozen=True):
@@ -83,8 +96,12 @@ def problem(
     faults: tuple[Fault, ...] | UnsetType = UNSET,
     headers: HeaderPairs = (),
     retry_after_s: int | None = None,
+    status: int | None = None,
 ) -> Problem:
-    """Make a problem of a code in the table. Raises: KeyError for one that is not there, a defect of the caller."""
+    """Make a problem of a code in the table. Raises: KeyError for one that is not there, a defect of the caller.
+
+    `status`: where a code has more than the table's.
+    """
     row = _BY_NAME[code]
     if row.number == HTTPStatus.UNAUTHORIZED:
         headers = (*headers, (b"WWW-Authenticate", b'Bearer realm="signtusk-realtime"'))
@@ -92,7 +109,12 @@ def problem(
         headers = (*headers, (b"Retry-After", b"%d" % (retry_after_s or DEFAULT_RETRY_AFTER_S)))
     return Problem(
         ProblemBody(
-            type=TYPE_PREFIX + code, title=row.meaning, status=row.number, detail=detail, code=code, errors=faults
+            type=TYPE_PREFIX + code,
+            title=row.meaning,
+            status=status or row.number,
+            detail=detail,
+            code=code,
+            errors=faults,
         ),
         headers,
     )
@@ -116,8 +138,31 @@ def problem_of(error: RealtimeError) -> Problem:
                 cursor=error.cursor,
             )
         )
+    if isinstance(error, EditRefused):
+        reason = None if error.outcome.reason is UNSET else error.outcome.reason
+        found = problem(code, error.message, status=refusal_status(code, reason))
+        return Problem(msgspec.structs.replace(found.body, edit=error.outcome), found.headers)
+    if isinstance(error, Refused):
+        return _problem_of_document(error, code, faults)
     retry_after_s = error.retry_after_s if isinstance(error, LimitExceeded) else None
     return problem(code, error.message, faults=faults, retry_after_s=retry_after_s)
+
+
+def _problem_of_document(error: Refused, code: str, faults: tuple[Fault, ...] | UnsetType) -> Problem:
+    found = problem(code, error.message, faults=faults, status=refusal_status(code, error.reason))
+    conflict = error.conflict if isinstance(error, DecisionRefused) else None
+    extra: dict[str, object] = {"reason": error.reason, "state": error.state, "conflict": conflict}
+    if isinstance(error, MoveRefused):
+        extra |= {"version": error.version, "content_hash": error.content_hash}
+    told = {name: value for name, value in extra.items() if value is not None}
+    return Problem(msgspec.structs.replace(found.body, **told), found.headers)
+
+
+def refusal_status(code: str, reason: str | None) -> int:
+    """Give the status of a refused edit: version_mismatch has one for each reason."""
+    if code == "version_mismatch" and reason in _MISMATCHES:
+        return _MISMATCHES[reason]
+    return _BY_NAME[code].number
 
 
 def problem_of_refusal(refusal: Refusal) -> Problem:

@@ -11,10 +11,12 @@ import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
+from signtusk_realtime.auth.authenticator import Authenticator
 from signtusk_realtime.auth.authorizer import Authorizer
 from signtusk_realtime.auth.development import DevelopmentAuthenticator
 from signtusk_realtime.cluster.control import Control
 from signtusk_realtime.config import Settings
+from signtusk_realtime.config.policy import policy_of
 from signtusk_realtime.delivery.connection import Connection
 from signtusk_realtime.delivery.formats import STREAM
 from signtusk_realtime.delivery.hub import Hub
@@ -23,11 +25,16 @@ from signtusk_realtime.engines.sqlite import SqliteEngine
 from signtusk_realtime.events.log import EngineHealth, Retention
 from signtusk_realtime.observability.metrics import Metrics, MetricsMapping
 from signtusk_realtime.operations.census import ConnectionLimits
+from signtusk_realtime.operations.documents.attempt import DocumentRules
+from signtusk_realtime.operations.documents.commits import Keeping
 from signtusk_realtime.operations.ids import new_id, new_secret
 from signtusk_realtime.operations.verbs import Verbs, make_verbs
 from signtusk_realtime.protocol.codes import CloseCode
+from signtusk_realtime.server.carriers import Carriers
 from signtusk_realtime.server.entrance import ServerLimits
+from signtusk_realtime.server.origins import AllowedOrigins, LoopbackPolicy, OriginPolicy
 from signtusk_realtime.server.outlets import Pumps
+from signtusk_realtime.server.proxies import Proxies
 from signtusk_realtime.service.emitter import Emitter
 from signtusk_realtime.service.handed import HandedIn, Pending
 from signtusk_realtime.service.listeners import ConnectionChange, Listeners, ServiceEvent
@@ -47,6 +54,9 @@ class Rooms:
     handed: HandedIn
     emit: Emitter
     limits: ServerLimits
+    policy: OriginPolicy
+    proxies: Proxies
+    carriers: Carriers
 
 
 async def begin(
@@ -71,7 +81,8 @@ async def begin(
     # An engine tells changes only: one that started is well unless it says otherwise.
     hub.health(EngineHealth("ok"))
     await engine.start(hub)
-    rooms = telling.rooms = _furnished(settings, engine, hub, control, telling, authorizer)
+    tokens = _authenticator(settings, begun)
+    rooms = telling.rooms = _furnished(settings, engine, hub, control, tokens, telling, authorizer)
     begun.push_async_callback(rooms.pumps.close)
     begun.push_async_callback(rooms.verbs.close)
     begun.push_async_callback(hub.close)
@@ -91,7 +102,13 @@ def _engine(settings: Settings) -> Engine:
 
 
 def _furnished(
-    settings: Settings, engine: Engine, hub: Hub, control: Control, telling: _Telling, authorizer: Authorizer | None
+    settings: Settings,
+    engine: Engine,
+    hub: Hub,
+    control: Control,
+    tokens: Authenticator,
+    telling: _Telling,
+    authorizer: Authorizer | None,
 ) -> Rooms:
     limits = server_limits(settings)
     session_limits = SessionLimits(subscriptions=limits.subscriptions, json_depth=limits.json_depth, rates=limits.rates)
@@ -100,7 +117,7 @@ def _furnished(
         engine,
         hub,
         control,
-        DevelopmentAuthenticator(),
+        tokens,
         node=new_id("node"),
         session_limits=session_limits,
         connection_limits=ConnectionLimits(
@@ -109,6 +126,7 @@ def _furnished(
             per_address=settings.limits.connections_per_address,
         ),
         payload_bytes=limits.payload_bytes,
+        document_rules=document_rules(settings),
         heartbeat_interval_ms=settings.heartbeat_interval,
         ticket_lifetime_ms=settings.auth.ticket_lifetime,
         now_ms=wall_ms,
@@ -140,6 +158,38 @@ def _furnished(
         handed=handed,
         emit=Emitter(verbs.publish, handed, json_depth=limits.json_depth, payload_bytes=limits.payload_bytes),
         limits=limits,
+        policy=_policy(settings),
+        proxies=Proxies(settings.trusted_proxies),
+        carriers=Carriers(settings.auth.cookie, settings.auth.query_token),
+    )
+
+
+def _policy(settings: Settings) -> OriginPolicy:
+    if settings.auth.mode == "development":
+        return LoopbackPolicy()
+    return AllowedOrigins(settings.allowed_origins, settings.public_url)
+
+
+def _authenticator(settings: Settings, begun: AsyncExitStack) -> Authenticator:
+    if settings.auth.mode == "development":
+        return DevelopmentAuthenticator()
+    from signtusk_realtime.service.tokens import make_authenticator  # noqa: PLC0415 - only who has keys loads what they need
+
+    return make_authenticator(settings.auth, begun)
+
+
+def document_rules(settings: Settings) -> DocumentRules:
+    """Give what the settings say of documents. Raises: ConfigurationError for a policy that cannot be read."""
+    return DocumentRules(
+        policy=policy_of(settings.document_policy),
+        versionless=settings.versionless,
+        window_ms=settings.versionless_window,
+        keeping=Keeping(
+            versions=settings.document_retention_versions,
+            age_ms=settings.document_retention_age,
+            outcomes_ms=settings.retention_age,
+        ),
+        event_bytes=settings.limits.payload_bytes,
     )
 
 
@@ -185,7 +235,7 @@ class _Telling:
         self._listeners.tell(event, self._change(connection, None))
 
     def closed(self, connection: Connection, code: CloseCode | None) -> None:
-        self.rooms.verbs.connect.census.remove(connection)
+        self.rooms.verbs.connect.closed(connection)
         is_stream = connection.form is STREAM
         event: ServiceEvent = "sse_connection_removed" if is_stream else "ws_connection_removed"
         self._listeners.tell(event, self._change(connection, code))

@@ -25,7 +25,27 @@ PROMISED = {
     "connection_timeout": 300_000,
     "tail_bytes": 64 << 20,
     "compression": True,
+    "document_policy": "plain",
+    "versionless": "infer",
+    "versionless_window": 30_000,
+    "document_retention_versions": 1000,
+    "document_retention_age": 2_592_000_000,
+    "allowed_origins": (),
+    "trusted_proxies": (),
+    "public_url": None,
     "auth.mode": "development",
+    "auth.secret": None,
+    "auth.public_key": None,
+    "auth.jwks_url": None,
+    "auth.algorithms": (),
+    "auth.issuer": None,
+    "auth.audience": None,
+    "auth.leeway": 0,
+    "auth.user_claim": "sub",
+    "auth.organization_claim": "org",
+    "auth.teams_claim": "teams",
+    "auth.cookie": None,
+    "auth.query_token": False,
     "auth.ticket_lifetime": 30_000,
     "limits.connections": 10_000,
     "limits.connections_per_organization": None,
@@ -122,6 +142,41 @@ def test_only_an_optional_number_may_be_none() -> None:
         SETTINGS["retention_bytes"].parse("none")
 
 
+def test_a_list_is_written_with_commas() -> None:
+    """Each item once, in its order, without the spaces around it; a text of nothing is the empty list."""
+    origins = SETTINGS["allowed_origins"]
+    assert origins.parse("https://a.example, https://b.example,https://a.example") == (
+        "https://a.example",
+        "https://b.example",
+    )
+    assert origins.parse("") == ()
+    assert origins.check(["https://a.example"]) == ("https://a.example",)
+    for refused in (",", "a,", "a,,b", " "):
+        with pytest.raises(ConfigurationError, match="not allowed"):
+            origins.parse(refused)
+    for refused in ("https://a.example", [1], [["a"]], {"a": 1}, None, [""]):
+        with pytest.raises(ConfigurationError, match="not allowed"):
+            origins.check(refused)
+
+
+def test_every_item_of_a_list_is_one_of_its_choices() -> None:
+    """`none` among them is no way to leave them out, and no algorithm."""
+    algorithms = SETTINGS["auth.algorithms"]
+    assert algorithms.parse("RS256,ES256") == ("RS256", "ES256")
+    for refused in ("none", "RS256,none", "rs256", "RS256 ES256"):
+        with pytest.raises(ConfigurationError, match="allowed: any of HS256"):
+            algorithms.parse(refused)
+
+
+def test_a_refused_secret_is_not_shown() -> None:
+    """Of what a secret should be, only that is told."""
+    for value in (1234567, ["canary"], {"canary": 1}):
+        with pytest.raises(ConfigurationError, match="a secret is not allowed") as caught:
+            SETTINGS["auth.secret"].check(value)
+        assert "canary" not in caught.value.message
+        assert "1234567" not in caught.value.message
+
+
 def test_choices_are_named() -> None:
     """A refused choice is told what there is to choose from."""
     with pytest.raises(ConfigurationError, match="'fast' is not allowed; allowed: full or normal"):
@@ -147,4 +202,6 @@ def _another(setting: Setting) -> Value:
         return not setting.default
     if setting.is_number:
         return setting.least + 1
+    if setting.is_list:
+        return (setting.choices[-1] if setting.choices else "elsewhere",)
     return setting.choices[-1] if setting.choices else "elsewhere"

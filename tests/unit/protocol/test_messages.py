@@ -52,7 +52,7 @@ def test_the_originals_subscribe_is_read() -> None:
 @pytest.mark.parametrize(
     ("message", "told"),
     [
-        ({"type": "edit"}, "unknown value 'edit'; known are subscribe, unsubscribe, ping"),
+        ({"type": "delete"}, "unknown value 'delete'; known are subscribe, unsubscribe, ping"),
         ({"type": "subscribe", "subscription": {"type": "x"}}, "unknown value 'x'; known are document_updates, notif"),
         (
             {"type": "subscribe", "subscriptions": [DOCUMENTS, {"type": "x"}]},

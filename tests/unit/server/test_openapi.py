@@ -33,8 +33,9 @@ from tests.support.server import verbs_over
 COMMITTED = Path(__file__).parents[3] / "spec" / "openapi.json"
 PAGE = COMMITTED.parents[1] / "docs" / "reference" / "http.md"
 WEBSOCKET = "/ws"
-# Told of a path or a method that is not there, or of a WebSocket's handshake; and what no HTTP call is refused for yet.
-ELSEWHERE = {"not_found", "method_not_allowed", "invalid_handshake", "upgrade_required", "rate_limited"}
+# Told of a path or a method that is not there, or of a WebSocket's handshake; what no HTTP call is refused for yet; and what an edit's own
+# answer tells.
+ELSEWHERE = {"not_found", "method_not_allowed", "invalid_handshake", "upgrade_required", "rate_limited", "seq_gap"}
 
 DOCUMENT: dict[str, Any] = json.loads(json.dumps(document(__version__, ServerLimits())))
 
@@ -73,7 +74,7 @@ def test_every_route_is_described() -> None:
         websocket_path=WEBSOCKET,
     )
     routes = [route for route in api._app.routes if isinstance(route, Route) and route.path != WEBSOCKET]
-    served = {f"{method} {route.path}" for route in routes for method in (route.methods or set()) - {"HEAD"}}
+    served = {f"{method} {route.path.replace('{document_id:path}', '{documentId}')}" for route in routes for method in (route.methods or set()) - {"HEAD"}}
     # A native protocol stands before this application for the event stream.
     assert served | {"GET /api/realtime/events"} == {name for name, _ in operations()}
 
@@ -89,7 +90,8 @@ def test_every_code_is_told() -> None:
         for code in content["schema"]["properties"]["code"]["enum"]
     }
     rows = {(code.name, code.number) for code in codes.of_kind(Kind.PROBLEM) if code.name not in ELSEWHERE}
-    assert told == rows
+    # A version that is no longer kept, or still to come: both have another status where a document is read.
+    assert told - {("version_mismatch", 410), ("not_found", 404)} == rows
 
 
 def _examples() -> Iterator[Any]:

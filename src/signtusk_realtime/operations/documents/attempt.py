@@ -117,7 +117,11 @@ class Attempt:
         if not asking.is_creation and not asking.adopts:
             raise Refused("there is no such document; baseVersion 0 creates it", code="unknown_document")
         if asking.base_version not in (None, 0):
-            raise Refused("there is no such document; its first version has no base", code="unknown_document")
+            raise Refused(
+                f"version {asking.base_version} is to come; the document begins with this edit",
+                code="version_mismatch",
+                reason="future",
+            )
         edit = asking.edit
         made = await self._workshop.do(lambda: put_on(_EMPTY, edit), size=len(edit.changes) * 1024)
         ops = diff(_EMPTY, made)
@@ -244,12 +248,15 @@ class Attempt:
 
 
 def _within_limits(resolution: Resolution, before: Object) -> Resolution:
-    """See that the document is not too large. Raises: Refused (document_too_large, limit_exceeded)."""
-    if resolution.document is before or not resolution.ops:
-        return resolution
-    size = len(records.encode(resolution.document))
+    if resolution.document is not before and resolution.ops:
+        check_size(resolution.document)
+    return resolution
+
+
+def check_size(document: Object) -> None:
+    """See that a document is not too large. Raises: Refused (document_too_large)."""
+    size = len(records.encode(document))
     if size > MAX_DOCUMENT_BYTES:
         raise Refused(
             f"the document would have {size} bytes; at most {MAX_DOCUMENT_BYTES} are allowed", code="document_too_large"
         )
-    return resolution

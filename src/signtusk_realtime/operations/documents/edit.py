@@ -20,7 +20,7 @@ from signtusk_realtime.documents.manual import refresh
 from signtusk_realtime.documents.refusals import Refused
 from signtusk_realtime.documents.resolve import Resolution
 from signtusk_realtime.documents.values import Object
-from signtusk_realtime.errors import EventIdReused, Unavailable
+from signtusk_realtime.errors import EventIdReused, RealtimeError, Unavailable
 from signtusk_realtime.events.instants import format_milliseconds
 from signtusk_realtime.events.log import ABSENT, Commit, Committed, Draft, LogName, Reused, Stale
 from signtusk_realtime.operations.documents import records
@@ -28,6 +28,7 @@ from signtusk_realtime.operations.documents.asking import Asking
 from signtusk_realtime.operations.documents.attempt import Attempt, DocumentRules
 from signtusk_realtime.operations.documents.commits import Step, carry_out, outlived
 from signtusk_realtime.operations.documents.lanes import Lane, Lanes
+from signtusk_realtime.operations.documents.moves import MoveDocument
 from signtusk_realtime.operations.documents.records import Author, Head, Remembered
 from signtusk_realtime.operations.documents.store import Asker, DocumentStore, Loaded
 from signtusk_realtime.operations.documents.told import Teller
@@ -56,6 +57,7 @@ class EditDocument:
         lanes: Lanes,
         workshop: Workshop,
         rules: DocumentRules,
+        moves: MoveDocument,
         *,
         now_ms: Callable[[], int],
         new_id: Callable[[str], str],
@@ -65,6 +67,7 @@ class EditDocument:
         self._lanes = lanes
         self._workshop = workshop
         self._rules = rules
+        self._moves = moves
         self._now_ms = now_ms
         self._new_id = new_id
         self._new_secret = new_secret
@@ -96,6 +99,8 @@ class EditDocument:
         asker = await self._store.asker(log, change, author, records.lease_key(asking.document_id))
         if asker.remembered is not None:
             return await self._repeat(log, loaded, asking, asker.remembered)
+        if await self._moves.end_correction(log, lane, loaded, asker):
+            return None
         attempt = Attempt(self._store, self._workshop, self._rules, log, lane, loaded, asker, asking, received_at)
         try:
             resolution = await attempt.decide()
@@ -132,6 +137,8 @@ class EditDocument:
 
     async def _repeat(self, log: LogName, loaded: Loaded, asking: Asking, remembered: Remembered) -> Edited:
         if remembered.digest != asking.digest:
+            if asking.announced is not None:
+                await placed_before(self._store, log, asking.announced.event_id, asking.announced.digest)
             error = Refused(
                 f"change {asking.change_id!r} was sent before with another content", code="change_id_reused"
             )
@@ -257,7 +264,9 @@ class EditDocument:
             step.events[0] = Draft(announced.event_id, announced.digest, first.keys, first.body)
 
 
-def refusal(error: Refused, change_id: str, loaded: Loaded | None = None, asker: Asker | None = None) -> EditOutcome:
+def refusal(
+    error: RealtimeError, change_id: str, loaded: Loaded | None = None, asker: Asker | None = None
+) -> EditOutcome:
     """Give the answer of an edit that was turned away."""
     head = None if loaded is None else loaded.head
     is_gap = error.code == "seq_gap" and asker is not None
@@ -270,7 +279,7 @@ def refusal(error: Refused, change_id: str, loaded: Loaded | None = None, asker:
         conflicts=(),
         ops=(),
         code=error.code,
-        reason=error.reason or UNSET,
+        reason=(error.reason or UNSET) if isinstance(error, Refused) else UNSET,
         message=error.message,
         path=UNSET if error.path is None else "".join("/" + segment for segment in error.path),
         state=head.state if head is not None and error.code == "document_locked" else UNSET,

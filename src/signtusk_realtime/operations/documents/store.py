@@ -18,7 +18,7 @@ from signtusk_realtime.documents.refusals import Refused
 from signtusk_realtime.documents.resolve import Parked
 from signtusk_realtime.documents.values import Object
 from signtusk_realtime.engines.engine import Engine
-from signtusk_realtime.events.log import ABSENT, Epoch, Exact, Key, LogName, Range
+from signtusk_realtime.events.log import ABSENT, Epoch, Exact, Key, LogName, Position, Range
 from signtusk_realtime.operations.documents import records
 from signtusk_realtime.operations.documents.records import Author, Head, Remembered, Statistics
 
@@ -40,6 +40,8 @@ class Loaded:
     epoch: Epoch
     head: Head | None
     revision: int
+    top: Position
+    """Of the log, in the view in which it was loaded."""
     size: int = 0
     """Of its head as it is stored, in bytes."""
     open_records: tuple[ConflictRecord, ...] = ()
@@ -98,6 +100,7 @@ class DocumentStore:
             snapshot.top.epoch,
             head,
             found[0].version if found else ABSENT,
+            snapshot.top.position,
             len(found[0].value) if found else 0,
             tuple(records.decode_conflict(record.value) for record in opened),
         )
@@ -176,7 +179,7 @@ class DocumentStore:
                 return entry.header.version
         return None
 
-    async def parked(self, log: LogName, document_id: str, keys: Sequence[Key]) -> dict[Key, Parked]:
+    async def parked(self, log: LogName, keys: Sequence[Key]) -> dict[Key, Parked]:
         """Read changes that are kept whole. Raises: Unavailable."""
         if not keys:
             return {}

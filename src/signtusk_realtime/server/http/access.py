@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from signtusk_realtime.events.ids import check_id
 from signtusk_realtime.operations.administer import Revocation
+from signtusk_realtime.operations.refresh import Renewal
 from signtusk_realtime.operations.verbs import Verbs
 from signtusk_realtime.server.entrance import ServerLimits
 from signtusk_realtime.server.http.bodies import answer, read_body
@@ -22,6 +23,7 @@ from signtusk_realtime.sessions.identity import Identity
 
 CONNECTIONS_PARAMETERS: Final = IDENTITY_PARAMETERS | {"user"}
 _revocation: Final = Decoder(Revocation)
+_renewal: Final = Decoder(Renewal)
 
 
 class Access:
@@ -45,6 +47,12 @@ class Access:
         identity = await self._verbs.authenticate.authenticate(credentials)
         revocation = await read_body(request, _revocation, depth=self._limits.json_depth)
         return answer(await self._verbs.administer.revoke(identity, revocation))
+
+    async def refresh(self, request: Request) -> Response:
+        """Let a connection go on with a new token, which is all that is asked for: it says whose connection it must be."""
+        parse_query(request.scope["query_string"], frozenset())
+        renewal = await read_body(request, _renewal, depth=self._limits.json_depth)
+        return answer(await self._verbs.refresh.by_id(request.path_params["connection_id"], renewal.token))
 
     async def list_connections(self, request: Request) -> Response:
         """List who is connected."""

@@ -24,8 +24,10 @@ from signtusk_realtime.events.log import EngineHealth
 from signtusk_realtime.observability.metrics import Metrics
 from signtusk_realtime.operations.verbs import Verbs
 from signtusk_realtime.protocol.handshake import Refusal, negotiate
+from signtusk_realtime.server.carriers import HEADER_ONLY, Carriers
 from signtusk_realtime.server.entrance import ServerLimits
 from signtusk_realtime.server.http.access import Access
+from signtusk_realtime.server.http.documents import DocumentCalls
 from signtusk_realtime.server.http.events import PublishEvents
 from signtusk_realtime.server.http.health import Health
 from signtusk_realtime.server.http.history import ReadHistory
@@ -47,9 +49,13 @@ log = logging.getLogger(__name__)
 
 EVENTS: Final = "/api/realtime/events"
 HISTORY: Final = "/api/realtime/history"
+DOCUMENT: Final = "/api/realtime/documents/{document_id:path}"
+"""An id may have slashes in it, written %2F; the longer paths are looked at first."""
+RESOLVE: Final = "/api/realtime/conflicts/{document_id:path}/resolve"
 TICKETS: Final = "/api/realtime/tickets"
 REVOCATIONS: Final = "/api/realtime/revocations"
 CONNECTIONS: Final = "/api/realtime/connections"
+REFRESH: Final = "/api/realtime/connections/{connection_id}/refresh"
 HEALTH: Final = "/api/realtime/health"
 METRICS: Final = "/api/realtime/metrics"
 OPENMETRICS: Final = "/metrics"
@@ -74,12 +80,14 @@ class HttpApi:
         is_stopping: Callable[[], bool],
         version: str,
         websocket_path: str,
+        carriers: Carriers = HEADER_ONLY,
     ) -> None:
         probes = Health(health, is_stopping, version)
         authenticator = verbs.authenticate
         events = PublishEvents(verbs.publish, authenticator, limits)
         figures = ReadMetrics(metrics, authenticator, version)
         access = Access(verbs, limits)
+        documents = DocumentCalls(verbs, limits)
         self._allowed = {EVENTS: "GET, POST", CONNECTIONS: "GET, DELETE", websocket_path: "GET"}
         self._app = Starlette(
             routes=[
@@ -88,16 +96,23 @@ class HttpApi:
                 Route(HEALTH, probes.health, methods=["GET"]),
                 Route(EVENTS, events.post, methods=["POST"]),
                 Route(HISTORY, ReadHistory(verbs.history, authenticator, limits).get, methods=["GET"]),
+                Route(DOCUMENT + "/edits", documents.edit, methods=["POST"]),
+                Route(DOCUMENT + "/transitions", documents.move, methods=["POST"]),
+                Route(DOCUMENT + "/history", documents.history, methods=["GET"]),
+                Route(DOCUMENT + "/conflicts", documents.conflicts, methods=["GET"]),
+                Route(DOCUMENT, documents.read, methods=["GET"]),
+                Route(RESOLVE, documents.resolve, methods=["POST"]),
                 Route(TICKETS, access.ticket, methods=["POST"]),
                 Route(REVOCATIONS, access.revoke, methods=["POST"]),
                 Route(CONNECTIONS, access.list_connections, methods=["GET"]),
                 Route(CONNECTIONS, access.close_connections, methods=["DELETE"]),
+                Route(REFRESH, access.refresh, methods=["POST"]),
                 Route(METRICS, figures.report, methods=["GET"]),
                 Route(OPENMETRICS, figures.text, methods=["GET"]),
                 Route(OPENAPI, OpenApi(version, limits).get, methods=["GET"]),
                 Route(websocket_path, _upgrade_required, methods=["GET"]),
             ],
-            middleware=[Middleware(_Guard, policy)],
+            middleware=[Middleware(_Guard, policy, carriers)],
             exception_handlers={HTTPException: self._routing_failed, RealtimeError: _refused},
         )
         # A path with another slash is another path: Starlette would answer 307, and no problem.
@@ -126,9 +141,10 @@ class HttpApi:
 class _Guard:
     """Stands around all routes: the origin policy before, headers and the last resort after."""
 
-    def __init__(self, app: ASGIApp, policy: OriginPolicy) -> None:
+    def __init__(self, app: ASGIApp, policy: OriginPolicy, carriers: Carriers) -> None:
         self._app = app
         self._policy = policy
+        self._carriers = carriers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -138,12 +154,15 @@ class _Guard:
         extra: HeaderPairs = ()
         if scope["path"] not in PROBES:
             try:
+                extra = (VARY,)
                 extra = self._policy.allow(scope["headers"])
-            except RealtimeError as error:
-                answer, extra = _response(problem_of(error)), (VARY,)
-            else:
                 if is_preflight(scope["method"], scope["headers"]):
                     answer, extra = Response(status_code=204), extra + PREFLIGHT
+                else:
+                    headers, _ = self._carriers.settle(scope["headers"], scope["query_string"], opens=False)
+                    scope = {**scope, "headers": headers}
+            except RealtimeError as error:
+                answer = _response(problem_of(error))
         await _answer(answer, extra, scope, receive, send)
 
 

@@ -21,13 +21,13 @@ T = TypeVar("T")
 JSON: Final = "application/json"
 
 
-async def read_body(request: Request, decoder: Decoder[T], *, depth: int) -> T:
-    """Read a request's body. Raises: InvalidInput (unsupported_media_type, invalid_json, invalid_message with the place)."""
+async def read_body(request: Request, decoder: Decoder[T], *, depth: int, too_deep: str = "invalid_json") -> T:
+    """Read a request's body. Raises: InvalidInput (unsupported_media_type, invalid_json, `too_deep`, invalid_message with the place)."""
     check_media_type(request.scope["headers"])
     try:
         return json.decode(await request.body(), decoder, depth=depth)
     except InvalidInput as error:
-        code = "invalid_json" if error.code == "too_deep" else error.code
+        code = too_deep if error.code == "too_deep" else error.code
         raise InvalidInput(error.message, code=code, path=error.path) from None
 
 

@@ -111,3 +111,98 @@ CONNECTIONS: Final = {
         }
     ]
 }
+
+_OP: Final = {"op": "set", "path": "/title", "value": "NDA, second version"}
+_CONFLICT: Final[dict[str, Any]] = {
+    "conflictId": "cfl_1",
+    "rev": 1,
+    "documentId": "doc123",
+    "conflictType": "concurrent_edit",
+    "reason": "scalar",
+    "certainty": "causal",
+    "status": "open",
+    "field": "title",
+    "path": "/title",
+    "baseValue": "NDA",
+    "currentValue": "NDA, final",
+    "incomingValue": "NDA, second version",
+    "absent": [],
+    "userId": "user456",
+    "incomingUserId": "user123",
+    "baseVersion": 41,
+    "currentVersion": 42,
+    "changeId": "change1",
+    "suggested": "NDA, second version",
+    "timestamp": "2026-11-22T18:49:22.123Z",
+}
+EDIT: Final = {
+    "changeId": "change1",
+    "baseVersion": 41,
+    "changes": {"title": "NDA, second version"},
+    "strategy": "merge",
+}
+EDITED: Final = {
+    "changeId": "change1",
+    "status": "applied",
+    "version": 42,
+    "epoch": "13859bf29a9a8506",
+    "duplicate": False,
+    "conflicts": [],
+    "ops": [_OP],
+}
+EDIT_REFUSED: Final = {
+    "changeId": "change1",
+    "status": "refused",
+    "version": 42,
+    "epoch": "13859bf29a9a8506",
+    "duplicate": False,
+    "conflicts": [],
+    "ops": [],
+    "code": "document_locked",
+    "message": "the document is sent",
+    "state": "sent",
+}
+DOCUMENT: Final = {
+    "documentId": "doc123",
+    "version": 42,
+    "epoch": "13859bf29a9a8506",
+    "state": "draft",
+    "data": {"title": "NDA, second version"},
+    "contentHash": "b0b5ea3d5dd6e6d5b1bb4b46a3e1a2bcf6a4e4ffd6f0d7fca0a7d6ddca1de5c1",
+    "openConflicts": 0,
+    "cursor": _CURSOR,
+}
+DOCUMENT_HISTORY: Final = {
+    "entries": [
+        {
+            "version": 42,
+            "kind": "edit",
+            "userId": "user123",
+            "clientId": "",
+            "changeId": "change1",
+            "baseVersion": 41,
+            "status": "applied",
+            "conflicts": [],
+            "ops": [_OP],
+            "timestamp": "2026-11-22T18:49:22.123Z",
+            "hash": "5f1d7c0a3f9a6c1c2b5f2c2f4cb3f8a1a5b6f2d0c1e4f7a8b9c0d1e2f3a4b5c6",
+            "prevHash": "0d1e2f3a4b5c6d7e8f9a0b1c2d3e4f5a6b7c8d9e0f1a2b3c4d5e6f7a8b9c0d1e",
+        }
+    ]
+}
+CONFLICTS: Final = {"documentId": "doc123", "conflicts": [_CONFLICT]}
+RESOLVE: Final = {"decisions": [{"conflictId": "cfl_1", "rev": 1, "take": "incoming"}]}
+RESOLVED: Final = {
+    "success": True,
+    "documentId": "doc123",
+    "resolution": "overwrite",
+    "resolvedBy": "user123",
+    "version": 43,
+}
+MOVE: Final = {"to": "sent", "version": 43}
+MOVED: Final = {
+    "documentId": "doc123",
+    "version": 44,
+    "state": "sent",
+    "contentHash": "b0b5ea3d5dd6e6d5b1bb4b46a3e1a2bcf6a4e4ffd6f0d7fca0a7d6ddca1de5c1",
+}

@@ -21,12 +21,12 @@ from signtusk_realtime.events.subscriptions import EventType, SubscriptionType
 from signtusk_realtime.protocol import json
 from signtusk_realtime.protocol.messages import CursorText
 from signtusk_realtime.server.entrance import ServerLimits
-from signtusk_realtime.server.http.openapi import access, events, service
+from signtusk_realtime.server.http.openapi import access, documents, events, service
 from signtusk_realtime.server.http.openapi.parts import REFERENCE, Object, ref
 from signtusk_realtime.server.problems import ProblemBody
 
 VERSION: Final = "3.1.0"
-TOPICS: Final = (events, access, service)
+TOPICS: Final = (events, documents, access, service)
 """Files that describe calls: each has TYPES, the wire types it needs, and `paths`."""
 
 _DESCRIPTION: Final = """\
@@ -62,6 +62,7 @@ def document(version: str, limits: ServerLimits) -> Object:
         "servers": [{"url": "/"}],
         "tags": [
             {"name": "events", "description": "Publishing, following, reading again."},
+            {"name": "documents", "description": "Editing together, deciding conflicts."},
             {"name": "access", "description": "Who may connect, and who is."},
             {"name": "operation", "description": "How the service is."},
         ],

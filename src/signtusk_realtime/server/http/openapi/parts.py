@@ -72,10 +72,18 @@ def operation(
     if parameters:
         found["parameters"] = list(parameters)
     refusals = _problems(problems)
-    both = answers.keys() & refusals.keys()
-    assert not both, f"{name} answers {both} in two ways"
-    found["responses"] = {str(status): answer for status, answer in sorted({**answers, **refusals}.items())}
+    found["responses"] = {
+        str(status): _either(answers.get(status), refusals.get(status)) for status in sorted({**answers, **refusals})
+    }
     return found
+
+
+def _either(answered: Object | None, refused: Object | None) -> Object:
+    """Describe a status that has two kinds of answers, told apart by their media type."""
+    if answered is None or refused is None:
+        return answered or refused or {}
+    content = {**answered["content"], **refused["content"]}
+    return {**refused, "description": f"{answered['description']}\n\n{refused['description']}", "content": content}
 
 
 def _problems(names: Sequence[str]) -> dict[int, Object]:

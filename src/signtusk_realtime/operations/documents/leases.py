@@ -1,0 +1,106 @@
+"""Keep corrections alive while their holder is there, and end them when he is not.
+
+Owns: looking after the leases that began on this node.   Not: what a lease is (documents/lease.py), going back to sent (moves.py).
+Rule 1: an open connection of the holder renews; 5 s without one, after there was one, end it.   Rule 2: one timer for all, and none while
+there is no lease.   Rule 3: a lease that was renewed by nobody ends by itself; then whoever reads the document first takes it back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import Final
+
+from signtusk_realtime.delivery.hub import Hub
+from signtusk_realtime.documents.lease import LEASE_MS, Lease, lose_connection, renew
+from signtusk_realtime.errors import RealtimeError
+from signtusk_realtime.events.log import Commit, Committed, LogName
+from signtusk_realtime.operations.documents import records
+from signtusk_realtime.operations.documents.lanes import Lanes
+from signtusk_realtime.operations.documents.moves import MoveDocument
+from signtusk_realtime.operations.documents.store import Asker, DocumentStore
+
+LOOK_S: Final = 1.0
+RENEW_MS: Final = LEASE_MS // 3
+"""How much of a lease may pass before an open connection renews it."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Held:
+    user_id: str
+    token: int
+    was_seen: bool = False
+    """Whether its holder had a connection on this node since it began."""
+
+
+class Leases:
+    """See the module. Ended by `close`."""
+
+    def __init__(self, store: DocumentStore, lanes: Lanes, moves: MoveDocument, hub: Hub) -> None:
+        self._store = store
+        self._lanes = lanes
+        self._moves = moves
+        self._hub = hub
+        self._held: dict[tuple[LogName, str], _Held] = {}
+        self._task: asyncio.Task[None] | None = None
+        moves.leased = self._begun
+
+    async def close(self) -> None:
+        """Look after nothing any more."""
+        task, self._task = self._task, None
+        self._held.clear()
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def _begun(self, organization_id: str, document_id: str, lease: Lease, token: int) -> None:
+        self._held[LogName(organization_id), document_id] = _Held(lease.user_id, token)
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def _run(self) -> None:
+        while self._held:
+            await asyncio.sleep(LOOK_S)
+            present = {
+                (c.organization.organization_id, c.session.identity.user_id) for c in self._hub.connections.values()
+            }
+            for (organization, document_id), held in list(self._held.items()):
+                try:
+                    goes_on = await self._look(organization, document_id, held, (organization, held.user_id) in present)
+                except RealtimeError:
+                    continue  # the engine is away; the lease ends by itself, or is seen to again
+                except Exception:
+                    log.exception("looking after a correction failed")
+                    goes_on = False
+                if not goes_on and self._held.get((organization, document_id)) is held:
+                    del self._held[organization, document_id]
+        self._task = None
+
+    async def _look(self, organization: LogName, document_id: str, held: _Held, is_present: bool) -> bool:
+        """Renew or end one lease; say whether it has still to be looked after."""
+        held.was_seen |= is_present
+        async with self._lanes.turn(organization, document_id) as lane:
+            change = records.change_key(document_id, "", "", "")
+            asker = await self._store.asker(organization, change, None, records.lease_key(document_id))
+            if asker.lease is None or asker.token != held.token:
+                return False
+            if asker.lease.is_over(asker.now_ms):
+                lane.loaded = loaded = await self._store.load(organization, document_id)
+                await self._moves.end_correction(organization, lane, loaded, asker)
+                return False
+            lease = self._kept(asker.lease, asker, held, is_present)
+            if lease != asker.lease:
+                key = records.lease_key(document_id)
+                commit = Commit(expect=((key, asker.token),), put=(records.put(key, lease, version=asker.token),))
+                return isinstance(await self._store.engine.commit(organization, commit), Committed)
+            return True
+
+    @staticmethod
+    def _kept(lease: Lease, asker: Asker, held: _Held, is_present: bool) -> Lease:
+        if is_present:
+            is_due = lease.gone_at is not None or lease.expires_at - asker.now_ms < LEASE_MS - RENEW_MS
+            return renew(lease, asker.now_ms) if is_due else lease
+        return lose_connection(lease, asker.now_ms) if held.was_seen else lease
