@@ -14,6 +14,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Protocol, Self
 
+from msgspec import to_builtins
+
 from signtusk_realtime.auth.authorizer import Authorizer
 from signtusk_realtime.config import InvalidSettings, Settings, check
 from signtusk_realtime.delivery.formats import STREAM, TEXTS
@@ -34,6 +36,7 @@ from signtusk_realtime.events.subscriptions import Subscription
 from signtusk_realtime.observability.metrics import MetricsMapping
 from signtusk_realtime.protocol import json, messages
 from signtusk_realtime.protocol.messages import Subscribe, Unsubscribe
+from signtusk_realtime.service.documents import ConflictResolution, resolve_in_process
 from signtusk_realtime.service.emitter import Published
 from signtusk_realtime.service.handed import NO_METADATA, Response, Socket
 from signtusk_realtime.service.listeners import Callback, Listeners
@@ -298,6 +301,29 @@ class RealtimeService:
     def get_metrics(self) -> MetricsMapping:
         """Give the figures of this node by their camelCase names, rates over the last 10 seconds. All are measured."""
         return self.rooms.metrics.get()
+
+    # ---- documents
+
+    async def resolve_conflicts(
+        self,
+        document_id: str,
+        resolution: Literal["merge", "overwrite", "reject", "manual"],
+        resolved_by: str,
+        organization_id: str | None = None,
+    ) -> ConflictResolution:
+        """Decide all open conflicts of a document by one word. Without an organization all are searched.
+
+        Raises: InvalidInput (an unknown word; several organizations hold such a document), Refused (`no_active_conflicts`: "No active
+        conflicts found for document …"; document_locked …), Unavailable.
+        """
+        return await resolve_in_process(
+            self.rooms.verbs.documents, self.rooms.engine, document_id, resolution, resolved_by, organization_id
+        )
+
+    def get_conflict_statistics(self) -> dict[str, int]:
+        """Give what is undecided, of all organizations: activeConflicts, pendingChanges, documentsWithConflicts; at most 10 s old."""
+        figures: dict[str, int] = to_builtins(self.rooms.verbs.documents.statistics.total)
+        return figures
 
     # ---- in an application of somebody else's
 

@@ -90,6 +90,7 @@ async def begin(
     begun.callback(rooms.metrics.stop)
     await hub.start()
     await control.start(hub)
+    await rooms.verbs.documents.statistics.start()
     rooms.metrics.start()
     return rooms
 

@@ -80,13 +80,16 @@ async def carry_out(
         if version % SNAPSHOT_EVERY == 0:
             put.append(records.put(records.snapshot_key(document_id, version), step.head.data))
     delete += _parked_no_more(step)
-    statistics = _difference(loaded.open_records, step.open_records)
+    counted = statistics = _difference(loaded.open_records, step.open_records)
     if statistics != Statistics():
         known, held = await store.statistics(log)
         expect.append((records.CONFLICT_STATISTICS, held))
-        put.append(records.put(records.CONFLICT_STATISTICS, _sum(known, statistics), version=held + 1))
+        statistics = _sum(known, statistics)
+        put.append(records.put(records.CONFLICT_STATISTICS, statistics, version=held + 1))
     outcome = await store.engine.commit(log, Commit(step.events, loaded.epoch, expect, put, delete))
     happened = isinstance(outcome, Committed) and not (outcome.placed and outcome.placed[0].duplicate)
+    if happened and counted != Statistics():
+        store.counted(log, statistics)
     if happened and step.head is not None:
         loaded.size = size
         loaded.advance(step.head, revision, step.open_records, step.entry)

@@ -23,6 +23,7 @@ from signtusk_realtime.operations.documents.leases import Leases
 from signtusk_realtime.operations.documents.moves import MoveDocument
 from signtusk_realtime.operations.documents.read import ConflictsAnswer, DocumentAnswer, HistoryAnswer, ReadDocuments
 from signtusk_realtime.operations.documents.resolve import ResolveConflicts
+from signtusk_realtime.operations.documents.statistics import ConflictStatistics
 from signtusk_realtime.operations.documents.store import DocumentStore
 from signtusk_realtime.operations.documents.workshop import Workshop
 from signtusk_realtime.protocol.edits import (
@@ -46,10 +47,12 @@ class Documents:
     resolves: ResolveConflicts
     reads: ReadDocuments
     leases: Leases
+    statistics: ConflictStatistics
     workshop: Workshop
 
     async def close(self) -> None:
         """Let go of what was begun."""
+        await self.statistics.close()
         await self.leases.close()
         self.workshop.close()
 
@@ -129,5 +132,6 @@ def make_documents(
         ),
         reads=ReadDocuments(store, lanes, rules, moves),
         leases=Leases(store, lanes, moves, hub),
+        statistics=ConflictStatistics(store),
         workshop=workshop,
     )

@@ -6,7 +6,7 @@ Rule: what is loaded together comes from one consistent view.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, cast
 
@@ -83,6 +83,8 @@ class DocumentStore:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self.counted: Callable[[LogName, Statistics], None] = lambda log, figures: None
+        """Told of what is undecided in an organization after a commit that changed it."""
 
     async def load(self, log: LogName, document_id: str) -> Loaded:
         """Read a document. Raises: Unavailable."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from enum import Enum
 from typing import Final
 
 from starlette.applications import Starlette
@@ -64,10 +65,27 @@ LIVE: Final = "/livez"
 READY: Final = "/readyz"
 PROBES: Final = frozenset({LIVE, READY})
 """Asked by orchestrators, by address and from anywhere; they tell nothing but whether we are well."""
+_EVERYWHERE: Final = PROBES | {HEALTH}
+_OPERATORS: Final = frozenset({METRICS, OPENMETRICS, REVOCATIONS, CONNECTIONS})
+
+
+class Part(Enum):
+    """What one listener serves: everything, or what operators ask apart from what everybody does. Health is told on both."""
+
+    WHOLE = "whole"
+    PUBLIC = "public"
+    ADMINISTRATION = "administration"
+
+    def serves(self, path: str) -> bool:
+        """Say whether a call belongs here."""
+        return self is Part.WHOLE or path in _EVERYWHERE or (path in _OPERATORS) is (self is Part.ADMINISTRATION)
 
 
 class HttpApi:
-    """See the module. `websocket_path` and `EVENTS` are served by native protocols for GET; here their other methods are refused."""
+    """See the module. `websocket_path` and `EVENTS` are served by native protocols for GET; here their other methods are refused.
+
+    `always`: headers of every answer. `part`: what is served; as administration it tells the metrics to whoever can reach it.
+    """
 
     def __init__(
         self,
@@ -80,12 +98,15 @@ class HttpApi:
         is_stopping: Callable[[], bool],
         version: str,
         websocket_path: str,
+        always: HeaderPairs = (),
+        part: Part = Part.WHOLE,
         carriers: Carriers = HEADER_ONLY,
     ) -> None:
         probes = Health(health, is_stopping, version)
         authenticator = verbs.authenticate
         events = PublishEvents(verbs.publish, authenticator, limits)
-        figures = ReadMetrics(metrics, authenticator, version)
+        readers = None if part is Part.ADMINISTRATION else authenticator
+        figures = ReadMetrics(metrics, readers, version, verbs.documents.statistics)
         access = Access(verbs, limits)
         documents = DocumentCalls(verbs, limits)
         self._allowed = {EVENTS: "GET, POST", CONNECTIONS: "GET, DELETE", websocket_path: "GET"}
@@ -117,10 +138,13 @@ class HttpApi:
         )
         # A path with another slash is another path: Starlette would answer 307, and no problem.
         self._app.router.redirect_slashes = False
+        served = [route for route in self._app.routes if isinstance(route, Route) and part.serves(route.path)]
+        self._app.router.routes[:] = served
+        self._always = _lower(always)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        await self._app(scope, receive, send)
+        await self._app(scope, receive, _always_with(self._always, send) if self._always else send)
 
     async def _routing_failed(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -185,6 +209,15 @@ async def _answer(app: ASGIApp, extra: HeaderPairs, scope: Scope, receive: Recei
         log.exception("request failed", extra={"method": scope["method"], "path": scope["path"]})
         if not has_started:
             await _response(internal_problem())(scope, receive, send_with_headers)
+
+
+def _always_with(headers: list[tuple[bytes, bytes]], send: Send) -> Send:
+    async def send_with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", ()), *headers]
+        await send(message)
+
+    return send_with_headers
 
 
 async def _refused(_: Request, error: Exception) -> Response:

@@ -79,6 +79,7 @@ METRICS: Final = {
     "memoryUsage": 61865984,
     "cpuUsage": 0.13,
     "eventQueueSize": 0,
+    "conflictStatistics": {"activeConflicts": 1, "pendingChanges": 1, "documentsWithConflicts": 1},
 }
 OPENMETRICS: Final = (
     "# HELP signtusk_realtime_connections Open connections.\n# TYPE signtusk_realtime_connections gauge\n"

@@ -1,7 +1,8 @@
 """`GET /api/realtime/metrics` and `GET /metrics`.
 
 Owns: who may read the metrics, and both forms of them.   Not: the numbers (observability).
-Rule: figures of the whole node concern every organization, so they need the scope of an administrator. In development everybody has it.
+Rule: figures of the whole node concern every organization, so they need the scope of an administrator, or are on a listener of their own,
+which only operators can reach. In development everybody has the scope.
 """
 
 from __future__ import annotations
@@ -9,12 +10,15 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from signtusk_realtime.auth.authenticator import Authenticator
 from signtusk_realtime.errors import Forbidden
-from signtusk_realtime.observability.metrics import Metrics
+from signtusk_realtime.observability.metrics import Metrics, MetricsReport
+from signtusk_realtime.operations.documents.records import Statistics
+from signtusk_realtime.operations.documents.statistics import ConflictStatistics
 from signtusk_realtime.protocol import json
 from signtusk_realtime.server.request import IDENTITY_PARAMETERS, credentials_of, parse_query
 from signtusk_realtime.sessions.identity import ADMINISTER
@@ -25,10 +29,19 @@ if TYPE_CHECKING:
 OPENMETRICS_TYPE: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 
-class ReadMetrics:
-    """See the module."""
+class FiguresReport(MetricsReport, rename="camel", frozen=True, kw_only=True):
+    """The figures of one node, and what is undecided in the documents of all of them."""
 
-    def __init__(self, metrics: Metrics, authenticator: Authenticator, version: str) -> None:
+    conflict_statistics: Statistics
+
+
+class ReadMetrics:
+    """See the module. `authenticator`: None where whoever asks may know."""
+
+    def __init__(
+        self, metrics: Metrics, authenticator: Authenticator | None, version: str, conflicts: ConflictStatistics
+    ) -> None:
+        self._conflicts = conflicts
         self._metrics = metrics
         self._authenticator = authenticator
         self._version = version
@@ -36,7 +49,9 @@ class ReadMetrics:
     async def report(self, request: Request) -> Response:
         """Give the figures as JSON."""
         await self._check(request)
-        return Response(json.encode(self._metrics.report()), media_type="application/json")
+        figures = msgspec.structs.asdict(self._metrics.report())
+        report = FiguresReport(**figures, conflict_statistics=self._conflicts.total)
+        return Response(json.encode(report), media_type="application/json")
 
     async def text(self, request: Request) -> Response:
         """Give all counters as OpenMetrics text."""
@@ -52,6 +67,8 @@ class ReadMetrics:
 
     async def _check(self, request: Request) -> None:
         query = parse_query(request.scope["query_string"], IDENTITY_PARAMETERS)
+        if self._authenticator is None:
+            return
         identity = await self._authenticator.authenticate(credentials_of("operate", request.scope["headers"], query))
         if ADMINISTER not in identity.scopes:
             raise Forbidden(f"metrics need the scope {ADMINISTER}")

@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from signtusk_realtime.observability.metrics import MetricsReport
 from signtusk_realtime.server.entrance import ServerLimits
 from signtusk_realtime.server.http import examples
 from signtusk_realtime.server.http.health import HealthReport, Probe
-from signtusk_realtime.server.http.metrics import OPENMETRICS_TYPE
+from signtusk_realtime.server.http.metrics import OPENMETRICS_TYPE, FiguresReport
 from signtusk_realtime.server.http.openapi.parts import (
     ANY_REQUEST,
     WITH_IDENTITY,
@@ -25,7 +24,7 @@ from signtusk_realtime.server.http.openapi.parts import (
     ref,
 )
 
-TYPES: Final = (HealthReport, Probe, MetricsReport)
+TYPES: Final = (HealthReport, Probe, FiguresReport)
 
 
 def paths(schemas: SchemaOf, _: ServerLimits) -> Object:
@@ -37,7 +36,7 @@ def paths(schemas: SchemaOf, _: ServerLimits) -> Object:
                 "Read the node's figures",
                 "Rates are of the last ten seconds. Needs the scope `realtime:admin`.",
                 parameters=identity(schemas),
-                answers={200: json_answer("The figures.", ref("MetricsReport"), examples.METRICS)},
+                answers={200: json_answer("The figures.", ref("FiguresReport"), examples.METRICS)},
                 problems=WITH_IDENTITY,
                 tag="operation",
             )
