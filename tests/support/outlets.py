@@ -24,6 +24,8 @@ class Outlet:
     def __init__(self) -> None:
         self.writes: list[bytes | list[str]] = []
         self.closed: tuple[int, str] | None = None
+        self.backlog = 0
+        """What its peer has yet to take."""
         self._read = 0
         self._frames = ServerFrames()
         self._stream = EventStream()
@@ -34,7 +36,7 @@ class Outlet:
         self.writes.append(list(joined) if isinstance(joined, list) else joined)
 
     def unsent(self) -> int:
-        return 0
+        return self.backlog
 
     def close(self, code: int, reason: str, /) -> None:
         self.closed = self.closed or (code, reason)

@@ -363,8 +363,9 @@ class Hub:
             self._fall_behind(connection, place)
 
     def drained(self, connection: Connection) -> None:
-        """Note that a connection's outlet has room again."""
+        """Note that a connection's outlet has room again: the peer lives, though its answers were not read meanwhile."""
         connection.is_paused = False
+        self.heard(connection)
         if connection.is_open:
             self._catch_up.begin(connection)
 
@@ -389,8 +390,9 @@ class Hub:
 
     def _beat(self, connection: Connection) -> None:
         if connection.outlet.unsent():
-            # Alive is who takes what waits for him; a ping would wait behind it.
+            # Alive is who takes what waits for him; a ping would wait behind it, and who was not asked owes no answer.
             self._progress.watch(connection)
+            self.heard(connection)
             return
         cursor: str | None = None
         if connection.has_begun:

@@ -196,6 +196,32 @@ async def test_who_answers_no_ping_is_closed() -> None:
         assert [c.outlet.closed for c in (alive, stream, texts)] == [None] * 3
 
 
+async def test_who_was_not_asked_owes_no_answer() -> None:
+    """A peer that had something unsent when its ping was due is not called silent because it has taken that since."""
+    async with started_node(heartbeat_interval_s=30.0, pong_timeout_s=40.0) as node:
+        client = await node.client()
+        client.outlet.backlog = 1
+        await elapse(35.0)
+        client.outlet.backlog = 0
+        await elapse(35.0)
+        assert client.outlet.closed is None
+        await elapse(40.0)
+        assert client.outlet.closed == (4400, "heartbeat_timeout"), "it was asked by now"
+
+
+async def test_who_drained_lives() -> None:
+    """Answers are not read while an outlet is full, so that draining it is a sign of life of its own."""
+    async with started_node() as node:
+        client = await node.client()
+        client.subscribe(DOCUMENTS)
+        await elapse(INTERVAL_S)
+        node.hub.paused(client.connection)
+        await elapse(5.0)
+        node.hub.drained(client.connection)
+        await elapse(5.0)
+        assert client.outlet.closed is None
+
+
 async def test_close_leaves_nothing() -> None:
     """I7 in part: every connection is ended, no timer or task is left, and who is opened later is ended at once."""
     engine = MemoryEngine()
