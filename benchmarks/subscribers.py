@@ -45,11 +45,12 @@ class Subscriber(asyncio.Protocol):
         self.cursor = ""
         """That of the answer to its subscription."""
         self.reached = asyncio.Event()
-        """Set when it has so many events as it was told to wait for."""
+        """Set when it has so many events as it was told to wait for, or will never have them."""
         self._enough = 1 << 62
         self._is_event_stream = is_event_stream
         self._identity = f"userId=user-{user}&organizationId={organization}"
         self._rest = b""
+        self._last = b""
         self.transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -76,8 +77,9 @@ class Subscriber(asyncio.Protocol):
         self.transport.write(frame(json.dumps(message)))
 
     def data_received(self, data: bytes) -> None:
-        if _PING in data:
+        if _PING in self._last + data:
             self.transport.write(_PONG)
+        self._last = data[-1:]
         text = self._rest + data
         if not self.is_subscribed.done():
             self._answer(text)
@@ -110,6 +112,7 @@ class Subscriber(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.is_open = False
+        self.reached.set()
         for future in (self.is_greeted, self.is_subscribed):
             if not future.done():
                 future.set_exception(ConnectionResetError(f"the server ended the connection: {self._rest[:200]!r}"))
@@ -119,8 +122,14 @@ class Subscriber(asyncio.Protocol):
         self._enough = count
         if len(self.numbers) >= count:
             self.reached.set()
-        else:
+        elif self.is_open:
             self.reached.clear()
+
+    def describe(self) -> str:
+        """Say how far it got."""
+        state = "open" if self.is_open else f"ended after {self._rest[-20:]!r}"
+        kind = "event stream" if self._is_event_stream else "WebSocket"
+        return f"{kind}, {state}, {len(self.numbers)} events, the last {self.numbers[-1:]}"
 
     def is_whole(self, expected: Sequence[int]) -> bool:
         """Say whether it is open and got exactly these, once, in order."""
