@@ -56,7 +56,7 @@ conformance: setup ## the framing against the Autobahn testsuite (AUTOBAHN=<its 
 	fi
 	@$(PYTEST) tests/conformance $(ARGS)
 
-spec: setup ## generate spec/openapi.json and the reference pages from the types, the settings and the table of codes
+spec: setup ## generate spec/openapi.json, spec/asyncapi.json and the reference pages from the types, the settings and the table of codes
 	@.venv/bin/python scripts/spec.py
 	@.venv/bin/python scripts/generate_docs.py
 

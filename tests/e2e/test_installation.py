@@ -58,7 +58,7 @@ class Call:
 
 async def main():
     async with service:
-        for method, path in (("GET", "/rt/api/realtime/health"), ("GET", "/rt/openapi.json"),
+        for method, path in (("GET", "/rt/api/realtime/health"), ("GET", "/rt/openapi.json"), ("GET", "/rt/asyncapi.json"),
                              ("GET", "/rt/metrics"), ("GET", "/rt/api/realtime/metrics"), ("GET", "/rt/livez")):
             call = Call("http", path, method=method, http_version="1.1", scheme="http")
             call.came_in.put_nowait({"type": "http.request", "body": b"", "more_body": False})

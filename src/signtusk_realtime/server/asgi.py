@@ -17,6 +17,7 @@ from signtusk_realtime.errors import Forbidden, RealtimeError
 from signtusk_realtime.server.asgi_peers import AsgiEventStream, AsgiWebSocket, Doors
 from signtusk_realtime.server.asgi_refusals import Denial, Response
 from signtusk_realtime.server.http.app import EVENTS
+from signtusk_realtime.server.http.openapi.served import MOUNTED_AT
 from signtusk_realtime.server.problems import problem, problem_of
 
 
@@ -50,7 +51,8 @@ class Mount:
             await self._live(receive, send)
         elif kind in ("http", "websocket"):
             # Behind the mount there is no mount: paths are those of spec/protocol.md.
-            await self._serve({**scope, "path": route_path(scope), "root_path": ""}, receive, send)
+            inner = {**scope, "path": route_path(scope), "root_path": "", MOUNTED_AT: scope.get("root_path", "")}
+            await self._serve(inner, receive, send)
         else:
             raise ValueError(f"this application serves no scope of type {kind!r}")
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from signtusk_realtime import __version__
 from signtusk_realtime.errors import ConfigurationError, InvalidInput
-from signtusk_realtime.server.http.app import LIVE, OPENAPI, OPENMETRICS, READY
+from signtusk_realtime.server.http.app import ASYNCAPI, LIVE, OPENAPI, OPENMETRICS, READY
 from signtusk_realtime.server.origins import LoopbackPolicy
 from signtusk_realtime.service.mount import WEBSOCKET_PATH
 from signtusk_realtime.service.realtime import RealtimeService
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from signtusk_realtime.server.server import RealtimeServer
 
 _API: Final = "/api/"
-_TAKEN: Final = frozenset({LIVE, READY, OPENMETRICS, OPENAPI, "/asyncapi.json"})
+_TAKEN: Final = frozenset({LIVE, READY, OPENMETRICS, OPENAPI, ASYNCAPI})
 _foreign: Final = re.compile(r"[?#{}%\s\x00-\x1f\x7f]").search
 
 

@@ -28,12 +28,14 @@ from signtusk_realtime.protocol.handshake import Refusal, negotiate
 from signtusk_realtime.server.carriers import HEADER_ONLY, Carriers
 from signtusk_realtime.server.entrance import ServerLimits
 from signtusk_realtime.server.http.access import Access
+from signtusk_realtime.server.http.asyncapi import asyncapi, asyncapi_at
 from signtusk_realtime.server.http.documents import DocumentCalls
 from signtusk_realtime.server.http.events import PublishEvents
 from signtusk_realtime.server.http.health import Health
 from signtusk_realtime.server.http.history import ReadHistory
 from signtusk_realtime.server.http.metrics import ReadMetrics
-from signtusk_realtime.server.http.openapi import OpenApi
+from signtusk_realtime.server.http.openapi import document, document_at
+from signtusk_realtime.server.http.openapi.served import Served
 from signtusk_realtime.server.origins import PREFLIGHT, VARY, OriginPolicy, is_preflight
 from signtusk_realtime.server.problems import (
     MEDIA_TYPE,
@@ -61,6 +63,7 @@ HEALTH: Final = "/api/realtime/health"
 METRICS: Final = "/api/realtime/metrics"
 OPENMETRICS: Final = "/metrics"
 OPENAPI: Final = "/openapi.json"
+ASYNCAPI: Final = "/asyncapi.json"
 LIVE: Final = "/livez"
 READY: Final = "/readyz"
 PROBES: Final = frozenset({LIVE, READY})
@@ -130,7 +133,8 @@ class HttpApi:
                 Route(REFRESH, access.refresh, methods=["POST"]),
                 Route(METRICS, figures.report, methods=["GET"]),
                 Route(OPENMETRICS, figures.text, methods=["GET"]),
-                Route(OPENAPI, OpenApi(version, limits).get, methods=["GET"]),
+                Route(OPENAPI, Served(lambda: document(version, limits), document_at).get, methods=["GET"]),
+                Route(ASYNCAPI, Served(lambda: asyncapi(version, websocket_path), asyncapi_at).get, methods=["GET"]),
                 Route(websocket_path, _upgrade_required, methods=["GET"]),
             ],
             middleware=[Middleware(_Guard, policy, carriers)],

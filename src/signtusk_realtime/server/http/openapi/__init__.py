@@ -1,5 +1,5 @@
 """The HTTP API, described for machines and readers."""
 
-from signtusk_realtime.server.http.openapi.document import OpenApi, document
+from signtusk_realtime.server.http.openapi.document import document, document_at
 
-__all__ = ["OpenApi", "document"]
+__all__ = ["document", "document_at"]

@@ -1,4 +1,4 @@
-"""The HTTP API as an OpenAPI 3.1 document, and `GET /openapi.json`.
+"""The HTTP API as an OpenAPI 3.1 document.
 
 Owns: the document as a whole, and its schemas.   Not: the calls (a file for each topic beside this one), the form of what is sent and
 answered: that is generated from the wire types, and codes with their statuses from protocol/codes.py.
@@ -8,17 +8,13 @@ Rule 2: every answer that this server gives is in it; tests/e2e/test_openapi.py 
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Final
 
 from msgspec.json import schema_components
-from starlette.requests import Request
-from starlette.responses import Response
 
 from signtusk_realtime.events.ids import Id
 from signtusk_realtime.events.kinds import Published as PublishedEvent
 from signtusk_realtime.events.subscriptions import EventType, SubscriptionType
-from signtusk_realtime.protocol import json
 from signtusk_realtime.protocol.messages import CursorText
 from signtusk_realtime.server.entrance import ServerLimits
 from signtusk_realtime.server.http.openapi import access, documents, events, service
@@ -37,24 +33,8 @@ Refusals are `application/problem+json` (RFC 9457) with a `code`. In development
 `user@organization` or by the parameters `userId` and `organizationId`."""
 
 
-class OpenApi:
-    """See the module. `version`: the service's."""
-
-    def __init__(self, version: str, limits: ServerLimits) -> None:
-        self._version = version
-        self._limits = limits
-
-    async def get(self, request: Request) -> Response:
-        """Give the document."""
-        return Response(self._encoded, media_type="application/json")
-
-    @cached_property
-    def _encoded(self) -> bytes:
-        return json.encode(document(self._version, self._limits))
-
-
 def document(version: str, limits: ServerLimits) -> Object:
-    """Make the document of a server with these limits."""
+    """Make the document of a server with these limits, without a mount's path."""
     schemas = _Schemas()
     return {
         "openapi": VERSION,
@@ -79,6 +59,11 @@ def document(version: str, limits: ServerLimits) -> Object:
             },
         },
     }
+
+
+def document_at(made: Object, root: str) -> Object:
+    """Give the document of a service that is found under `root`."""
+    return {**made, "servers": [{"url": root or "/"}]}
 
 
 class _Schemas:

@@ -79,6 +79,17 @@ def paths(schemas: SchemaOf, _: ServerLimits) -> Object:
                 tag="operation",
             )
         },
+        "/asyncapi.json": {
+            "get": operation(
+                "readMessagesDescription",
+                "Read what WebSocket and event stream say, as AsyncAPI 3",
+                "",
+                answers={200: answer("That document.", "application/json", {"type": "object"})},
+                problems=(*ANY_REQUEST, "host_not_allowed", "origin_not_allowed"),
+                is_open=True,
+                tag="operation",
+            )
+        },
     }
 
 
