@@ -19,7 +19,8 @@ from typing import Annotated, Final, Literal, NoReturn
 from signtusk_realtime import __version__
 from signtusk_realtime.config import SETTINGS, Configuration, InvalidSettings, load
 from signtusk_realtime.config.check import SERVE_DEFAULTS
-from signtusk_realtime.config.settings import NONE, Setting, Value, values_of, written
+from signtusk_realtime.config.settings import NONE, Setting, Value, settings_of, values_of, written
+from signtusk_realtime.config.sources import FILE, read
 from signtusk_realtime.errors import ConfigurationError, InvalidInput, RealtimeError, Unavailable
 
 
@@ -70,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(MISUSED, f"{error}", f"try: {NAME} --help")
     except InvalidSettings as error:
         return _complain(MISUSED, *error.faults)
-    except InvalidInput as error:
+    except (InvalidInput, ConfigurationError) as error:
         return _complain(MISUSED, error.message)
     except RealtimeError as error:
         return _complain(FAILED, f"{error.code}: {error.message}")
@@ -107,6 +108,47 @@ def check_config(config: Path | None = None, **options: str) -> int:
     for warning in configuration.warnings:
         print(f"{NAME}: {warning}", file=sys.stderr)
     print("\n".join(as_toml(configuration)))
+    return DONE
+
+
+def token(
+    config: Path | None = None,
+    *,
+    user: Annotated[str, Parameter(help="Whose token.")],
+    organization: Annotated[str, Parameter(help="Of which organization; * makes a service's token.")],
+    teams: Annotated[str | None, Parameter(help="The user's teams, with commas between.")] = None,
+    scope: Annotated[
+        str | None, Parameter(help="Scopes, with spaces between: realtime:publish, realtime:admin.")
+    ] = None,
+    grants: Annotated[str | None, Parameter(help="A guest's grants, a JSON list.", metavar="JSON")] = None,
+    expires_in: Annotated[int, Parameter(help="How long it is good, in ms.", metavar="MS")] = 3_600_000,
+    private_key_file: Annotated[
+        Path | None, Parameter(help="File with a private key in PEM form to sign with.", metavar="FILE")
+    ] = None,
+    key_id: Annotated[str | None, Parameter(help="Name of the key, the token's kid.")] = None,
+    **options: str,
+) -> int:
+    """Print a token, signed with auth.secret or a private key, for trying things out.
+
+    It is one that a server with the same settings accepts. Whoever has it is that user until it expires.
+    """
+    from signtusk_realtime.service.tokens import make_token  # noqa: PLC0415 - other commands make no tokens
+
+    found = read(options, os.environ, config)
+    if found.faults:
+        raise InvalidSettings(found.faults)
+    made = make_token(
+        settings_of(found.values).auth,
+        user=user,
+        organization=organization,
+        teams=teams,
+        scope=scope,
+        grants=grants,
+        expires_in_ms=expires_in,
+        private_key_file=private_key_file,
+        key_id=key_id,
+    )
+    print(made)
     return DONE
 
 
@@ -225,6 +267,52 @@ def restore(
     return DONE
 
 
+def verify_document(
+    document_id: Annotated[str, Parameter(help="The document.", metavar="DOCUMENT")],
+    /,
+    *,
+    organization: Annotated[str, Parameter(help="Whose it is.")],
+    database: DatabaseFile = None,
+    config: SettingsFile = None,
+) -> int:
+    """Verify the history of a document, also while its server goes on; print what was found as a line of JSON.
+
+    Each version seals the one before by its hash. "intact": nothing was changed; "erased": only what was taken away with erase-user is
+    missing; "broken": an entry is missing or was changed, "broken" says which. Exits with 0, or with 1 if it is broken.
+    """
+    from signtusk_realtime.service.maintenance import verify_document as verify  # noqa: PLC0415 - a client needs no engine
+
+    try:
+        found = verify(_database(database, config), organization, document_id)
+    except Unavailable as error:
+        return _complain(FAILED, error.message)
+    print(json.dumps(found))
+    return FAILED if found["integrity"] == "broken" else DONE
+
+
+def erase_user(
+    user: Annotated[str, Parameter(help="The user.", metavar="USER")],
+    /,
+    *,
+    organization: Annotated[str, Parameter(help="Whose documents.")],
+    database: DatabaseFile = None,
+    config: SettingsFile = None,
+) -> int:
+    """Take what a user wrote out of the histories of an organization's documents; no server may be using the database.
+
+    Who did what and when stays, and the histories still verify. What documents hold today stays: edit that. Events go with their
+    retention. Prints what was erased as a line of JSON.
+    """
+    from signtusk_realtime.service.maintenance import erase_user_from  # noqa: PLC0415 - as above
+
+    try:
+        erased = erase_user_from(_database(database, config), organization, user)
+    except (ConfigurationError, Unavailable) as error:
+        return _complain(FAILED, error.message)
+    print(json.dumps(erased._asdict()))
+    return DONE
+
+
 def _database(given: str | None, config: Path | None) -> Path:
     """Give the file that `serve` would use. If it is named, no other setting is looked at, so that a fault in one is no obstacle."""
     name = load({}, os.environ, config).settings.database if given is None else given
@@ -258,21 +346,30 @@ def as_toml(configuration: Configuration) -> list[str]:
             open_table = table
             lines += [("", ""), (f"[{table}]", "")]
         line = f"# {key} = {NONE}" if value is None else f"{key} = {_toml_value(value)}"
+        if value is not None and SETTINGS[name].is_secret:
+            line = f"# {key} is set"
         lines.append((line, f"  # {configuration.origins[name]}"))
     width = max(len(line) for line, _ in lines)
     return [f"{line:<{width}}{origin}".rstrip() for line, origin in lines]
 
 
-def _toml_value(value: str | int) -> str:
+def _toml_value(value: str | int | tuple[str, ...]) -> str:
     # A JSON string is a TOML string, but for the one control character that JSON leaves as it is.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _with_settings(command: Callable[..., int]) -> Callable[..., int]:
-    """Give a command one option per setting. Options are text; the table reads them, so that all faults are told at once."""
+def _with_settings(command: Callable[..., int], only: str = "") -> Callable[..., int]:
+    """Give a command one option per setting, or per setting of one group, beside its own options.
+
+    Options are text; the table reads them, so that all faults are told at once.
+    """
     about_file = Parameter(help="TOML file of settings; also SIGNTUSK_REALTIME_CONFIG.", metavar="FILE")
     options = [_option("config", Annotated[Path | None, about_file])]
+    own = inspect.signature(command, eval_str=True).parameters
+    options += [one for name, one in own.items() if name not in ("config", "options")]
     for setting in SETTINGS.values():
+        if not setting.name.startswith(only):
+            continue
         meaning = Parameter(
             name=setting.option,
             help=_about(setting),
@@ -282,6 +379,10 @@ def _with_settings(command: Callable[..., int]) -> Callable[..., int]:
             allow_leading_hyphen=True,
         )
         options.append(_option(setting.keyword, Annotated[str | None, meaning]))
+        if setting.has_file:
+            about = f"File with {setting.option}."
+            in_file = Parameter(name=f"{setting.option}-file", help=about, group=_OPTIONS, metavar="FILE")
+            options.append(_option(setting.keyword + FILE, Annotated[str | None, in_file]))
     # cyclopts reads both; the function itself takes whatever was given by name.
     vars(command)["__signature__"] = inspect.Signature(options)
     command.__annotations__ = {option.name: option.annotation for option in options}
@@ -300,12 +401,15 @@ def _metavar(setting: Setting) -> str:
 
 def _about(setting: Setting) -> str:
     default: Value = SERVE_DEFAULTS.get(setting.name, setting.default)
-    return f"{setting.about[0].upper()}{setting.about[1:]} [default: {written(default)}]."
+    return f"{setting.about[0].upper()}{setting.about[1:]} [default: {written(default) or 'empty'}]."
 
 
 app.command(_with_settings(serve))
 app.command(_with_settings(check_config))
+app.command(_with_settings(token, "auth."))
 app.command(publish)
 app.command(subscribe)
 app.command(backup)
 app.command(restore)
+app.command(verify_document)
+app.command(erase_user)

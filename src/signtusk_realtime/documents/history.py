@@ -66,7 +66,7 @@ class Entry(Struct, rename="camel", frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What verifying found. `version` is the first broken one, `erased` those whose values are gone."""
+    """What verifying found. `version` is the first that is missing or broken, `erased` those whose values are gone."""
 
     integrity: Integrity
     erased: tuple[int, ...] = ()
@@ -103,7 +103,7 @@ def verify(entries: Iterable[Entry], *, prev_hash: str | None = GENESIS, first_v
         version = entry.header.version
         why = _fault(entry, expected, prev_hash)
         if why:
-            return Verdict("broken", tuple(erased), version, why)
+            return Verdict("broken", tuple(erased), expected, why)
         if entry.body is None or entry.salt is None:
             erased.append(version)
         prev_hash, expected = entry.hash, version + 1

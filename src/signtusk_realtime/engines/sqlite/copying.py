@@ -41,7 +41,7 @@ def copy_of(source: Path, *, beside: Path) -> Iterator[Path]:
 
     Raises: InvalidInput (the source is no database that this version reads), sqlite3.Error, OSError.
     """
-    with closing(_open_for_reading(source)) as connection:
+    with closing(open_for_reading(source)) as connection:
         descriptor, name = tempfile.mkstemp(prefix=f"{beside.name}.", suffix=".partial", dir=beside.parent)
         os.close(descriptor)
         path = Path(name)
@@ -102,8 +102,8 @@ def _go_on(status: int, remaining: int, total: int) -> None:
     """Let Python look for signals."""
 
 
-def _open_for_reading(path: Path) -> sqlite3.Connection:
-    """Open a database and begin the one transaction it is read in."""
+def open_for_reading(path: Path) -> sqlite3.Connection:
+    """Open a database and begin the one transaction it is read in. Raises: InvalidInput (no database of ours, or of a newer version)."""
     if not path.is_file():
         raise InvalidInput(f"there is no database {path}")
     # Through a URI, since only there reading alone can be asked for.
