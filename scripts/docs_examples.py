@@ -93,6 +93,8 @@ def server_samples() -> dict[type, list[str]]:
         messages.Unsubscribed(subscription_id="sub_0192f0c1d2e371a4"),
         messages.Pong(timestamp=NOW, cursor=at),
         messages.CursorMessage(cursor=at),
+        messages.TokenExpiring(expires_at="2026-11-22T19:04:22.000Z"),
+        messages.Refreshed(request_id="3", expires_at="2026-11-22T19:19:22.000Z"),
         messages.Resync(reason="expired", cursor=at),
         messages.Reconnect(reason="restarting", after_ms=350),
         messages.ErrorMessage(

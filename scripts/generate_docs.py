@@ -36,7 +36,7 @@ from signtusk_realtime.protocol.codes import Code, Kind
 
 SPECIFICATION: Final = "spec/protocol.md"
 NOTICE: Final = "<!-- Made by scripts/generate_docs.py; do not edit. -->\n"
-ANSWERS: Final = (messages.Subscribed, messages.Unsubscribed, messages.Pong, messages.ErrorMessage)
+ANSWERS: Final = (messages.Subscribed, messages.Unsubscribed, messages.Pong, messages.Refreshed, messages.ErrorMessage)
 """Messages that answer a request, and repeat its `requestId`."""
 SHORT: Final = 100
 """How much of an example may stand on one line."""
@@ -193,6 +193,8 @@ def subscriptions_table() -> str:
 
 
 def _allowed(setting: Setting) -> str:
+    if setting.is_list:
+        return f"list of {code(setting.choices) or 'texts'}"
     if setting.choices:
         return " or ".join(f"`{choice}`" for choice in setting.choices)
     if not setting.is_number:
@@ -235,9 +237,9 @@ def settings_page() -> str:
         parts.append(f"## {WORDS['settings']['groups'][group]}\n")
         cells = []
         for setting in rows:
-            default = written(setting.default)
+            default = f"`{written(setting.default)}`" if setting.default != () else "empty"
             served = SERVE_DEFAULTS.get(setting.name)
-            told = f"`{default}`" if served is None else f"`{served}`; embedded `{default}`"
+            told = default if served is None else f"`{served}`; embedded {default}"
             cells.append([f"`{setting.name}`", told, _allowed(setting), setting.about])
         parts.append(table(["setting", "default", "allowed", "meaning"], cells))
     names = SETTINGS["limits.batch"]

@@ -64,6 +64,11 @@ PAGES = {
 }
 
 
+SERVED = {"docs/how-to/authenticate.md": ("--auth-mode", "jwt", "--auth-secret-file", "secret.txt")}
+"""Options that a page has its reader give to `serve`."""
+SECRET = "zMm2T4t2a1lbmSt3cX1rUo5yM0b2cIYhR5nGm8qk4aE="
+
+
 def pattern(text: str) -> re.Pattern[str]:
     """Give what matches a text with `…` in it."""
     return re.compile(re.escape(text.strip()).replace("…", "[^\n]*"))
@@ -221,7 +226,8 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 @pytest.mark.parametrize("page", PAGES)
 async def test_a_page_can_be_followed_as_it_stands(page: str, tmp_path: Path) -> None:
     """Every block that is to be run runs, and what the page says it shows is shown."""
-    async with serving(tmp_path) as served, AsyncExitStack() as stack:
+    (tmp_path / "secret.txt").write_text(SECRET + "\n", encoding="utf-8")
+    async with serving(tmp_path, *SERVED.get(page, ())) as served, AsyncExitStack() as stack:
         reader = Reader(served.port, tmp_path, stack)
         for block in PAGES[page]:
             try:
@@ -236,6 +242,7 @@ def test_the_pages_that_teach_are_followed() -> None:
     assert {"run", "answer", "follow", "shows", "page"} == roles("docs/tutorials/first-event.md")
     assert {"run", "answer"} <= roles("docs/how-to/publish.md")
     assert {"run", "answer"} <= roles("docs/how-to/back-up-and-restore.md")
+    assert {"run", "answer"} <= roles("docs/how-to/authenticate.md")
     assert {"follow", "shows"} <= roles("docs/how-to/choose-a-transport.md")
 
 

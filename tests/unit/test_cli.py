@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 import tomllib
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -13,10 +15,14 @@ from hypothesis import strategies as st
 
 import signtusk_realtime
 from signtusk_realtime import cli
-from signtusk_realtime.config import SETTINGS, Configuration, load
+from signtusk_realtime.auth.authenticator import Credentials
+from signtusk_realtime.config import SETTINGS, AuthSettings, Configuration, load
 from signtusk_realtime.config.settings import Setting, Value, settings_of, values_of
 from signtusk_realtime.engines.sqlite.files import Lock
 from signtusk_realtime.engines.sqlite.schema import open_database
+from signtusk_realtime.service.tokens import make_authenticator
+from signtusk_realtime.sessions.identity import Grant, Identity
+from tests.support.tokens import SECRET, ec_key, private_pem, public_pem
 
 
 @pytest.fixture(autouse=True)
@@ -127,6 +133,11 @@ def values(setting: Setting) -> st.SearchStrategy[Value]:
     found: st.SearchStrategy[Value]
     if setting.is_flag:
         found = st.booleans()
+    elif setting.is_list:
+        items = (
+            st.sampled_from(setting.choices) if setting.choices else st.text(st.characters(codec="utf-8"), min_size=1)
+        )
+        found = st.lists(items, max_size=3).map(tuple)
     elif setting.choices:
         found = st.sampled_from(setting.choices)
     elif not setting.is_number:
@@ -147,7 +158,10 @@ def test_what_check_config_prints_is_a_configuration_file(chosen: dict[str, Valu
         for own, inner in (value.items() if isinstance(value, dict) else [("", value)])
     }
     absent = {setting.name: None for setting in SETTINGS.values() if setting.is_optional}
-    assert absent | flat == values_of(configuration.settings)
+    lists = {name: tuple(value) for name, value in flat.items() if isinstance(value, list)}
+    # A secret is not printed, and is to be given again.
+    shown = {**values_of(configuration.settings), "auth.secret": None}
+    assert absent | flat | lists == shown
 
 
 def test_check_config_can_be_given_its_own_output(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -155,6 +169,98 @@ def test_check_config_can_be_given_its_own_output(capsys: pytest.CaptureFixture[
     _, out, _ = run(capsys, "check-config", "--port", "9000")
     (tmp_path / "c.toml").write_text(out, encoding="utf-8")
     assert load({}, {}, tmp_path / "c.toml").settings == load({"port": "9000"}, {}, None).settings
+
+
+def test_check_config_shows_no_secret(capsys: pytest.CaptureFixture[str]) -> None:
+    """It says that there is one, and where it comes from; everything else is shown."""
+    code, out, err = run(capsys, "check-config", "--auth-mode", "jwt", "--auth-secret", "canary" * 6)
+    assert (code, err) == (0, "")
+    assert "canary" not in out
+    assert "# secret is set # option --auth-secret" in [" ".join(line.split()) for line in out.splitlines()]
+    code, out, err = run(capsys, "check-config", "--auth-mode", "jwt", "--auth-secret", "canary")
+    assert (code, out) == (2, "")
+    assert "canary" not in err
+    assert "auth.secret: has 6 bytes" in err
+
+
+def test_a_token_is_printed_that_a_service_with_the_same_settings_accepts(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By secret or private key, with the claims that the settings name; settings come from where `serve` has them."""
+    (tmp_path / "c.toml").write_text(
+        f'[auth]\nmode = "jwt"\nsecret = "{SECRET}"\nissuer = "me"\naudience = "realtime"\norganization_claim = "tenant"\n',
+        encoding="utf-8",
+    )
+    whom = ("--user", "ada", "--organization", "org123")
+    code, out, err = run(
+        capsys,
+        "token",
+        "--config",
+        "c.toml",
+        *whom,
+        "--teams",
+        "b, a",
+        "--scope",
+        "realtime:publish",
+        "--expires-in",
+        "60000",
+    )
+    assert (code, err, out.count("\n")) == (0, "", 1)
+    found = _identity(out, load({}, {}, tmp_path / "c.toml").settings.auth)
+    assert (found.user_id, found.organization_id, found.teams, found.scopes) == (
+        "ada",
+        "org123",
+        ("a", "b"),
+        {"realtime:publish"},
+    )
+    assert found.token_id
+    (tmp_path / "key.pem").write_bytes(private_pem(ec_key()))
+    grants = '[{"actions":["subscribe"],"documentId":"d1"}]'
+    code, out, err = run(capsys, "token", "--private-key-file", "key.pem", "--key-id", "k1", *whom, "--grants", grants)
+    assert (code, err) == (0, "")
+    found = _identity(out, AuthSettings(mode="jwt", public_key=public_pem(ec_key())))
+    assert found.grants == (Grant(actions=("subscribe",), document_id="d1"),)
+    monkeypatch.setenv("SIGNTUSK_REALTIME_AUTH_SECRET", SECRET)
+    assert run(capsys, "token", *whom)[0] == 0
+
+
+def _identity(out: str, auth: AuthSettings) -> Identity:
+    async def check() -> Identity:
+        async with AsyncExitStack() as begun:
+            return await make_authenticator(auth, begun).authenticate(
+                Credentials(purpose="connect", bearer=out.strip())
+            )
+
+    return asyncio.run(check())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("--user", "u"), "--organization"),
+        (("--user", "u", "--organization", "o"), "a token is signed with a secret"),
+        (("--user", "u", "--organization", "o", "--auth-secret", "canary"), "auth.secret: has 6 bytes"),
+        (("--user", "", "--organization", "o", "--auth-secret", SECRET), "the token's sub must be an id"),
+        (("--user", "u", "--organization", "*", "--auth-secret", SECRET), "needs the scope realtime:publish"),
+        (("--user", "u", "--organization", "o", "--auth-secret", SECRET, "--grants", "{"), "--grants: is not JSON"),
+        (("--user", "u", "--organization", "o", "--auth-secret", SECRET, "--grants", "{}"), "grants must be a list"),
+        (("--user", "u", "--organization", "o", "--auth-secret", SECRET, "--expires-in", "-1"), "has expired"),
+        (("--user", "u", "--organization", "o", "--auth-secret", SECRET, "--private-key-file", "k"), "give either"),
+        (("--user", "u", "--organization", "o", "--private-key-file", "none.pem"), "cannot read"),
+        (("--user", "u", "--organization", "o", "--private-key-file", "text"), "is not one in PEM form"),
+        (("--user", "u", "--organization", "o", "--auth-algorithms", "none"), "auth.algorithms"),
+    ],
+)
+def test_what_would_be_no_token_is_told(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: tuple[str, ...], reason: str
+) -> None:
+    """Exit code 2, why on standard error, nothing on standard output, and no secret anywhere."""
+    (tmp_path / "text").write_text("text", encoding="utf-8")
+    code, out, err = run(capsys, "token", *arguments)
+    assert (code, out) == (2, "")
+    assert reason in err
+    assert "canary" not in err
+    assert SECRET not in err
 
 
 def test_backup_and_restore_say_what_they_did(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

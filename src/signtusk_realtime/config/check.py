@@ -7,11 +7,11 @@ Rule: all faults are told at once, before anything is opened or bound.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from ipaddress import ip_address
 from pathlib import Path
 
 from msgspec import Struct
 
+from signtusk_realtime.config.access import address_faults, auth_faults, is_loopback
 from signtusk_realtime.config.settings import SETTINGS, Settings, Value, settings_of, values_of
 from signtusk_realtime.config.sources import DEFAULT, read
 from signtusk_realtime.errors import ConfigurationError
@@ -65,24 +65,16 @@ def contradictions(settings: Settings) -> list[str]:
     """Name what does not fit together. Every value alone is allowed."""
     faults: list[str] = []
     limits = settings.limits
-    if settings.auth.mode == "jwt":
-        faults.append("auth.mode: jwt is not available in this version; allowed: development")
-    elif not is_loopback(settings.host):
+    if settings.auth.mode == "development" and not is_loopback(settings.host):
         faults.append(
             f"host: development authentication lets everybody in and is refused on {settings.host!r};"
             " bind a loopback address such as 127.0.0.1"
         )
+    faults += auth_faults(settings.auth)
+    faults += address_faults(settings)
     if limits.payload_bytes > limits.body_bytes:
         faults.append(
             f"limits.payload_bytes: {limits.payload_bytes} bytes do not fit into limits.body_bytes ({limits.body_bytes});"
             " make it smaller, or the other larger"
         )
     return faults
-
-
-def is_loopback(host: str) -> bool:
-    """Say whether an address is reached from this machine only."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

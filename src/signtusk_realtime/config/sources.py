@@ -29,10 +29,14 @@ _INJECTED_NAME: Final = re.compile(r"(_|^)(SERVICE_(HOST|PORT)|PORT_\d+_)")
 _INJECTED_ADDRESS: Final = re.compile(r"(tcp|udp|sctp)://")
 
 _BY_VARIABLE: Final = {setting.variable: setting for setting in SETTINGS.values()}
+FILE: Final = "_file"
+"""Ends the name under which a file may be named that holds a setting's value."""
+_IN_FILES: Final = {setting.name + FILE: setting for setting in SETTINGS.values() if setting.has_file}
+_BY_FILE_VARIABLE: Final = {setting.variable + FILE.upper(): setting for setting in _IN_FILES.values()}
 _GROUPS: Final = {name.rpartition(".")[0] for name in SETTINGS} - {""}
 LATER: Final = (
-    "redis", "redis_prefix", "redis_wait", "redis_allow_unsafe", "workers", "load_balancing", "health_check_interval",
     "tls", "tls.certificate", "tls.key", "admin_host", "admin_port",
+    "redis", "redis_prefix", "redis_wait", "redis_allow_unsafe", "workers", "load_balancing", "health_check_interval",
 )  # fmt: skip
 """What other versions may know, and this one does not: whoever names it made no mistake in writing."""
 _LATER_VARIABLES: Final = {PREFIX + name.replace(".", "_").upper() for name in LATER}
@@ -56,6 +60,26 @@ class Found(Struct):
             self.faults.append(f"{setting.name}: {error.message} ({origin})")
         self.origins[setting.name] = origin
 
+    def take_file(self, setting: Setting, file: object, origin: str, *, is_given: bool) -> None:
+        """Note a value that stands in a file of its own. `is_given`: the same source has the value itself too."""
+        self.origins[setting.name] = origin
+        if is_given:
+            self.faults.append(
+                f"{setting.name}: is given, and so is {setting.name}{FILE}; one of them is enough ({origin})"
+            )
+            return
+        if not isinstance(file, str) or not file:
+            self.faults.append(f"{setting.name}{FILE}: not the name of a file ({origin})")
+            return
+        try:
+            text = Path(file).read_bytes().decode()
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            self.faults.append(f"{setting.name}{FILE}: cannot read {file!r}: {why} ({origin})")
+            return
+        # Editors and `echo` end a file with a line break, which is no part of what it holds.
+        self.take(setting, text.removesuffix("\n").removesuffix("\r"), f"{origin}: {file}")
+
     def take_text(self, setting: Setting, text: str, origin: str) -> None:
         """Note a value that came as text."""
         try:
@@ -76,6 +100,10 @@ def read(options: Mapping[str, str], environment: Mapping[str, str], file: Path 
     for setting in SETTINGS.values():
         if setting.keyword in options:
             found.take_text(setting, options[setting.keyword], f"option {setting.option}")
+        file_option = setting.keyword + FILE
+        if setting.has_file and file_option in options:
+            is_given = setting.keyword in options
+            found.take_file(setting, options[file_option], f"option {setting.option}-file", is_given=is_given)
     return found
 
 
@@ -90,6 +118,9 @@ def _read_environment(found: Found, environment: Mapping[str, str]) -> None:
             found.warnings.append(f"environment variable {variable} is ignored: it looks injected by Kubernetes")
         elif setting := _BY_VARIABLE.get(variable):
             found.take_text(setting, text, f"environment variable {variable}")
+        elif setting := _BY_FILE_VARIABLE.get(variable):
+            is_given = setting.variable in environment
+            found.take_file(setting, text, f"environment variable {variable}", is_given=is_given)
         elif variable in _LATER_VARIABLES:
             found.faults.append(f"environment variable {variable} is not available in this version; leave it away")
         else:
@@ -105,9 +136,12 @@ def _read_file(found: Found, file: Path) -> None:
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         found.faults.append(f"the configuration file {file} is not TOML: {error}")
         return
-    for name, value in _flat(tables):
+    values = dict(_flat(tables))
+    for name, value in values.items():
         if setting := SETTINGS.get(name):
             found.take(setting, value, f"file {file}")
+        elif setting := _IN_FILES.get(name):
+            found.take_file(setting, value, f"file {file}", is_given=setting.name in values)
         elif name in _GROUPS:
             found.faults.append(f"{name} is a table of settings, not a setting (file {file})")
         elif name in LATER:

@@ -32,6 +32,7 @@ class Connection:
         "audience",
         "connected_at",
         "connection_id",
+        "due",
         "form",
         "has_begun",
         "heard_at",
@@ -70,6 +71,8 @@ class Connection:
         self.seat = 0
         """Its place in the audience's list of members."""
         self.connected_at = connected_at
+        self.due = 0
+        """The tick at which its token is looked at next (lifetimes.py)."""
         self.slot = 0
         """Its place on the wheel."""
         self.heard_at = 0

@@ -1,6 +1,7 @@
 """Let a connection in.
 
-Owns: what must hold before a transport is upgraded, and the first message.   Not: the transport (server), credentials (auth).
+Owns: what must hold before a transport is upgraded, the first message, and how long the connection may stay.   Not: the transport (server),
+credentials (auth), new tokens (refresh.py).
 Order: authenticate → `admit` (may wait) → the transport answers its upgrade → `open`, or `forgo` if the peer has left meanwhile.
 """
 
@@ -15,13 +16,14 @@ from signtusk_realtime.delivery.connection import Connection
 from signtusk_realtime.delivery.expel import expel
 from signtusk_realtime.delivery.formats import Format
 from signtusk_realtime.delivery.hub import Hub
+from signtusk_realtime.delivery.lifetimes import Lifetimes
 from signtusk_realtime.delivery.organization import Organization
 from signtusk_realtime.delivery.outlet import Outlet
 from signtusk_realtime.errors import Forbidden
 from signtusk_realtime.events.instants import format_milliseconds
 from signtusk_realtime.operations.census import Census, ConnectionLimits
 from signtusk_realtime.protocol import codes
-from signtusk_realtime.protocol.messages import Connected, ServerFeatures
+from signtusk_realtime.protocol.messages import Connected, ServerFeatures, TokenExpiring
 from signtusk_realtime.sessions.identity import Identity
 from signtusk_realtime.sessions.session import Session, SessionLimits
 
@@ -59,6 +61,7 @@ class Connect:
         self._opened = opened
         self._control = control
         self.census = census or Census(ConnectionLimits())
+        self._lifetimes = Lifetimes(now_ms=now_ms, expiring=self._expiring, expired=self._expired)
         self._heartbeat_interval_ms = heartbeat_interval_ms
         self._now_ms = now_ms
         self._new_id = new_id
@@ -119,5 +122,23 @@ class Connect:
             ),
             preamble,
         )
+        self._lifetimes.watch(connection)
         self._opened(connection)
         return connection
+
+    def renewed(self, connection: Connection) -> None:
+        """Note that a connection has a new token, whose end counts from now on."""
+        self._lifetimes.watch(connection)
+
+    def closed(self, connection: Connection) -> None:
+        """Note that a connection is closed; whoever closes connections says so."""
+        self._lifetimes.forget(connection)
+        self.census.remove(connection)
+
+    def _expiring(self, connection: Connection) -> None:
+        expires_at = connection.session.identity.expires_at
+        if expires_at is not None:
+            self._hub.send(connection, TokenExpiring(expires_at=format_milliseconds(expires_at)))
+
+    def _expired(self, connection: Connection) -> None:
+        expel(self._hub, connection, codes.CLOSE_TOKEN_EXPIRED)

@@ -22,7 +22,7 @@ from signtusk_realtime.events.subscriptions import Subscription
 from signtusk_realtime.operations.connect import Admission
 from signtusk_realtime.protocol import codes, stream
 from signtusk_realtime.protocol.codes import CloseCode
-from signtusk_realtime.protocol.handshake import SUBPROTOCOL, Offer, parse_offer
+from signtusk_realtime.protocol.handshake import SUBPROTOCOL, Headers, Offer, parse_offer
 from signtusk_realtime.server.asgi_refusals import Denial, Response
 from signtusk_realtime.server.entrance import Entrance
 from signtusk_realtime.server.host import HostWatch
@@ -85,6 +85,13 @@ class Peer:
         outlet.attend(connection)
         return connection, outlet
 
+    def _settled(self) -> tuple[Headers, bytes]:
+        headers: list[tuple[bytes, bytes]] = list(self._scope["headers"])
+        # Servers give the offered subprotocols apart; some leave them in the headers too.
+        offered = [(b"sec-websocket-protocol", name.encode("latin-1")) for name in self._scope.get("subprotocols", ())]
+        found, query = self._entrance.carriers.settle([*headers, *offered], self._scope["query_string"], opens=True)
+        return found, query
+
     async def _admit(self, identity: Identity) -> Admission:
         address = self._entrance.address_of(self._scope.get("client"), self._scope["headers"])
         admission = await self._entrance.connect.admit(identity, address)
@@ -138,9 +145,10 @@ class AsgiWebSocket(Peer):
         cors: HeaderPairs = (VARY,)
         try:
             cors = self._entrance.policy.allow(headers)
+            headers, raw_query = self._settled()
             self._entrance.check_room()
             offer = self._offer()
-            query = parse_query(self._scope["query_string"], CONNECT_PARAMETERS, refuse_unknown=False)
+            query = parse_query(raw_query, CONNECT_PARAMETERS, refuse_unknown=False)
         except RealtimeError as error:
             await refuse(problem_of(error), cors)
             return
@@ -223,8 +231,8 @@ class AsgiEventStream(Peer):
         cors: HeaderPairs = (VARY,)
         try:
             cors = entrance.policy.allow(headers)
+            headers, query = self._settled()
             entrance.check_room()
-            query = self._scope["query_string"]
             wanted = read_wanted(headers, query, depth=limits.json_depth, max_subscriptions=limits.subscriptions)
             async with entrance.gate:
                 identity = await entrance.authenticator.authenticate(wanted.credentials(headers))

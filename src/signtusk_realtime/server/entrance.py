@@ -2,7 +2,7 @@
 
 Owns: the order of admission, the count of open transports, the tasks of admissions, the deadlines of closings.   Not: bytes of any kind of
 transport (websocket.py, stream.py), HTTP (front.py, http/).
-Order: origin → room → the gate (gate.py) → credentials → what is asked for → `connect.admit` → room → the transport's answer → `connect.open`.
+Order: origin → where the token stands (carriers.py) → room → the gate (gate.py) → credentials → what is asked for → `connect.admit` → room → the transport's answer → `connect.open`.
 Rule: who was admitted is opened or forgone, also if the peer has left or the server stops meanwhile.
 """
 
@@ -21,6 +21,7 @@ from signtusk_realtime.operations.connect import Admission
 from signtusk_realtime.operations.verbs import Verbs
 from signtusk_realtime.protocol.frames import FrameLimits
 from signtusk_realtime.protocol.handshake import Headers
+from signtusk_realtime.server.carriers import HEADER_ONLY, Carriers
 from signtusk_realtime.server.deadlines import Deadlines
 from signtusk_realtime.server.gate import Gate, overloaded
 from signtusk_realtime.server.origins import OriginPolicy
@@ -119,9 +120,11 @@ class Entrance:
         limits: ServerLimits,
         changed: Callable[[], None],
         proxies: Proxies = NO_PROXIES,
+        carriers: Carriers = HEADER_ONLY,
     ) -> None:
         self.hub = hub
         self.proxies = proxies
+        self.carriers = carriers
         self.connect = verbs.connect
         self.subscriptions = verbs.subscriptions
         self.receive = verbs.receive

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final, Protocol
 
@@ -17,7 +18,7 @@ from signtusk_realtime.server.problems import HeaderPairs
 
 VARY: Final = (b"Vary", b"Origin")
 PREFLIGHT: Final[HeaderPairs] = (
-    (b"Access-Control-Allow-Methods", b"GET, POST"),
+    (b"Access-Control-Allow-Methods", b"GET, POST, DELETE"),
     (b"Access-Control-Allow-Headers", b"Authorization, Content-Type, Idempotency-Key, Last-Event-ID"),
     (b"Access-Control-Max-Age", b"600"),
 )
@@ -59,12 +60,51 @@ class LoopbackPolicy:
             return (VARY,)
         if len(origins) > 1 or not _is_loopback_origin(origins[0]):
             raise Forbidden("this page's origin is not allowed here", code="origin_not_allowed")
-        return (
-            (b"Access-Control-Allow-Origin", origins[0]),
-            (b"Access-Control-Allow-Credentials", b"true"),
-            (b"Access-Control-Expose-Headers", b"Retry-After"),
-            VARY,
-        )
+        return _welcome(origins[0])
+
+
+class AllowedOrigins:
+    """Pages that an operator named, and our own; everybody who is no page passes, and is asked for a token.
+
+    `allowed`: origins as browsers write them. `public_url`: how clients reach us, which is then our own origin; without it that is `http` and
+    the name that was asked for. A name that somebody else's DNS points to us is ours then: no harm, since such a page has no token of anybody.
+    """
+
+    def __init__(self, allowed: Iterable[str], public_url: str | None = None) -> None:
+        self._allowed = frozenset(origin.encode("ascii") for origin in allowed)
+        self._own = None if public_url is None else origin_of(public_url)
+
+    def allow(self, headers: Headers) -> HeaderPairs:
+        """See the port."""
+        origins = [value for name, value in headers if name == b"origin"]
+        if not origins:
+            return (VARY,)
+        if len(origins) > 1 or not (origins[0] in self._allowed or origins[0] == (self._own or _asked(headers))):
+            raise Forbidden("this page's origin is not allowed here", code="origin_not_allowed")
+        return _welcome(origins[0])
+
+
+def origin_of(url: str) -> bytes:
+    """Give the origin of an address as a browser writes it."""
+    scheme, _, rest = url.lower().partition("://")
+    name = re.split("[/?#]", rest, maxsplit=1)[0]
+    default = ":443" if scheme == "https" else ":80"
+    return f"{scheme}://{name.removesuffix(default)}".encode("ascii")
+
+
+def _asked(headers: Headers) -> bytes | None:
+    """Give our own origin as the request names us; None if that is unclear."""
+    hosts = [value for name, value in headers if name == b"host"]
+    return b"http://" + hosts[0].lower().removesuffix(b":80") if len(hosts) == 1 and hosts[0] else None
+
+
+def _welcome(origin: bytes) -> HeaderPairs:
+    return (
+        (b"Access-Control-Allow-Origin", origin),
+        (b"Access-Control-Allow-Credentials", b"true"),
+        (b"Access-Control-Expose-Headers", b"Retry-After"),
+        VARY,
+    )
 
 
 def is_preflight(method: str, headers: Headers) -> bool:

@@ -27,10 +27,12 @@ from signtusk_realtime.observability.metrics import Metrics
 from signtusk_realtime.operations.drain import Drain
 from signtusk_realtime.operations.verbs import Verbs
 from signtusk_realtime.protocol import codes
+from signtusk_realtime.server.carriers import HEADER_ONLY, Carriers
 from signtusk_realtime.server.entrance import SEND_BUFFER_BYTES, Entrance, ServerLimits
 from signtusk_realtime.server.front import Fronts
 from signtusk_realtime.server.http.app import EVENTS, HttpApi
 from signtusk_realtime.server.origins import OriginPolicy
+from signtusk_realtime.server.proxies import NO_PROXIES, Proxies
 from signtusk_realtime.server.stream import EventStream
 from signtusk_realtime.server.websocket import WebSocket
 
@@ -64,6 +66,8 @@ class RealtimeServer:
         websocket_path: str = "/ws",
         health: Callable[[], EngineHealth] | None = None,
         metrics: Metrics | None = None,
+        proxies: Proxies = NO_PROXIES,
+        carriers: Carriers = HEADER_ONLY,
     ) -> None:
         self.host = host
         self._port = port
@@ -81,6 +85,8 @@ class RealtimeServer:
             policy=policy,
             limits=self._limits,
             changed=self._changed,
+            proxies=proxies,
+            carriers=carriers,
         )
         api = HttpApi(
             verbs=verbs,
@@ -91,6 +97,7 @@ class RealtimeServer:
             is_stopping=lambda: self._entrance.is_stopping,
             version=version,
             websocket_path=websocket_path,
+            carriers=carriers,
         )
         self._fronts = Fronts(
             # No log configuration, no proxy headers, no lifespan: a library configures nothing, trusts nobody, and is run by its owner.

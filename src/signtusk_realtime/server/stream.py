@@ -19,6 +19,7 @@ from signtusk_realtime.delivery.formats import STREAM
 from signtusk_realtime.errors import RealtimeError
 from signtusk_realtime.operations.connect import Admission
 from signtusk_realtime.protocol import codes, stream
+from signtusk_realtime.server.carriers import settled
 from signtusk_realtime.server.entrance import Entrance, NativeProtocol
 from signtusk_realtime.server.origins import VARY
 from signtusk_realtime.server.problems import (
@@ -65,6 +66,7 @@ class EventStream(NativeProtocol):
         cors: HeaderPairs = (VARY,)
         try:
             cors = entrance.policy.allow(head.headers)
+            head = settled(head, entrance.carriers)
             entrance.check_room()
             limits = entrance.limits
             wanted = read_wanted(

@@ -23,6 +23,7 @@ from signtusk_realtime.protocol import codes, frames
 from signtusk_realtime.protocol.codes import CloseCode
 from signtusk_realtime.protocol.frames import FrameEvent, FrameReader
 from signtusk_realtime.protocol.handshake import Refusal, Upgrade, negotiate
+from signtusk_realtime.server.carriers import settled
 from signtusk_realtime.server.entrance import Entrance, NativeProtocol
 from signtusk_realtime.server.origins import VARY
 from signtusk_realtime.server.problems import (
@@ -71,6 +72,7 @@ class WebSocket(NativeProtocol):
         cors: HeaderPairs = (VARY,)
         try:
             cors = entrance.policy.allow(head.headers)
+            head = settled(head, entrance.carriers)
             entrance.check_room()
             upgrade = negotiate(head.method, head.http_version, head.headers, compression=entrance.limits.compression)
             if isinstance(upgrade, Refusal):

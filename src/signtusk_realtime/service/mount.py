@@ -10,7 +10,6 @@ from signtusk_realtime.server.asgi_peers import Doors
 from signtusk_realtime.server.entrance import Entrance
 from signtusk_realtime.server.host import HostWatch
 from signtusk_realtime.server.http import HttpApi
-from signtusk_realtime.server.origins import LoopbackPolicy
 from signtusk_realtime.service.rooms import Rooms
 
 WEBSOCKET_PATH = "/ws"
@@ -18,22 +17,24 @@ WEBSOCKET_PATH = "/ws"
 
 def make_doors(rooms: Rooms) -> Doors:
     """Make the doors of one life of a service."""
-    policy = LoopbackPolicy()
     entrance = Entrance(
         hub=rooms.hub,
         verbs=rooms.verbs,
-        policy=policy,
+        policy=rooms.policy,
         limits=rooms.limits,
         changed=lambda: None,
+        proxies=rooms.proxies,
+        carriers=rooms.carriers,
     )
     api = HttpApi(
         verbs=rooms.verbs,
-        policy=policy,
+        policy=rooms.policy,
         limits=rooms.limits,
         health=lambda: rooms.hub.engine_health,
         metrics=rooms.metrics,
         is_stopping=lambda: entrance.is_stopping,
         version=__version__,
         websocket_path=WEBSOCKET_PATH,
+        carriers=rooms.carriers,
     )
     return Doors(entrance, api, rooms.pumps, HostWatch(rooms.hub))

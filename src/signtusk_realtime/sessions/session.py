@@ -7,7 +7,7 @@ Rule 2: a refused request changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 
 from msgspec import UNSET
@@ -15,7 +15,7 @@ from msgspec import UNSET
 from signtusk_realtime.errors import Forbidden, InvalidInput, LimitExceeded, RealtimeError
 from signtusk_realtime.events.subscriptions import Subscription
 from signtusk_realtime.protocol.messages import ClientMessage, Subscribe, decode
-from signtusk_realtime.sessions.entitlement import NOTHING, Selection, compile_selection
+from signtusk_realtime.sessions.entitlement import NOTHING, Selection, compile_selection, may_subscribe
 from signtusk_realtime.sessions.identity import Identity
 from signtusk_realtime.sessions.rates import REFUSED_AT_MOST, REFUSED_WITHIN_S, RateLimits, take
 
@@ -157,6 +157,16 @@ class Session:
         self.selection = compile_selection([s for _, s in rest], self.identity)
 
 
+    def renew(self, identity: Identity, allowed: Collection[Subscription]) -> tuple[str, ...]:
+        """Go on as `identity`; give the ids of the subscriptions that end, for it may not have them or they are not among `allowed`."""
+        kept = [pair for pair in self.subscriptions if pair[1] in allowed and may_subscribe(pair[1], identity)]
+        ended = tuple(pair[0] for pair in self.subscriptions if pair not in kept)
+        self.selection = compile_selection([s for _, s in kept], identity)
+        self.identity = identity
+        self.subscriptions = tuple(kept)
+        return ended
+
+
 @lru_cache(maxsize=4096)
 def _shared(subscription: Subscription) -> Subscription:
     """Give one object for equal subscriptions, as far as it is kept: most clients ask for what others ask for."""
@@ -164,5 +174,5 @@ def _shared(subscription: Subscription) -> Subscription:
 
 
 def is_malformed(error: RealtimeError) -> bool:
-    """Say whether an error counts as a malformed message (spec/protocol.md §7.7): it could not be read at all or breaks the message's form."""
+    """Say whether an error counts as a malformed message (spec/protocol.md §7.8): it could not be read at all or breaks the message's form."""
     return error.code in {"invalid_json", "invalid_message", "too_deep"}

@@ -34,13 +34,6 @@ def test_development_may_not_be_reached_from_outside(host: str) -> None:
     assert repr(host) in fault
 
 
-def test_jwt_is_refused_clearly() -> None:
-    """A mode that is still to come is named as such, not as unknown; where it binds does not matter yet."""
-    assert faults_of(auth_mode="jwt", host="0.0.0.0") == [
-        "auth.mode: jwt is not available in this version; allowed: development"
-    ]
-
-
 def test_contradictions_are_told_beside_faults() -> None:
     """One run names everything that is wrong."""
     faults = faults_of(port="x", host="192.0.2.1", limits_payload_bytes="4096", limits_body_bytes="2048")
@@ -53,5 +46,5 @@ def test_settings_made_in_python_are_checked_too() -> None:
     with pytest.raises(InvalidSettings) as caught:
         check(Settings(port=-1, durability="fast", limits=LimitSettings(batch=0)))  # type: ignore[arg-type]
     assert [fault.split(":")[0] for fault in caught.value.faults] == ["port", "durability", "limits.batch"]
-    with pytest.raises(InvalidSettings, match="jwt is not available"):
+    with pytest.raises(InvalidSettings, match="jwt needs a key"):
         check(Settings(auth=AuthSettings(mode="jwt")))

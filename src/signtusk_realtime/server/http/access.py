@@ -52,7 +52,7 @@ class Access:
         """Let a connection go on with a new token, which is all that is asked for: it says whose connection it must be."""
         parse_query(request.scope["query_string"], frozenset())
         renewal = await read_body(request, _renewal, depth=self._limits.json_depth)
-        return answer(await self._verbs.refresh.by_id(request.path_params["connection_id"], renewal.token))
+        return answer(await self._verbs.refresh.by_id(request.path_params["connectionId"], renewal.token))
 
     async def list_connections(self, request: Request) -> Response:
         """List who is connected."""

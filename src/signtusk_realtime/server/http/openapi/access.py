@@ -9,6 +9,7 @@ from typing import Final
 
 from signtusk_realtime.events.ids import Id
 from signtusk_realtime.operations.administer import Closed, OpenConnections, Revocation, RevocationAnswer
+from signtusk_realtime.operations.refresh import Renewal, Renewed
 from signtusk_realtime.operations.tickets import TicketAnswer
 from signtusk_realtime.server.entrance import ServerLimits
 from signtusk_realtime.server.http import examples
@@ -23,7 +24,7 @@ from signtusk_realtime.server.http.openapi.parts import (
     ref,
 )
 
-TYPES: Final = (TicketAnswer, Revocation, RevocationAnswer, OpenConnections, Closed)
+TYPES: Final = (TicketAnswer, Revocation, RevocationAnswer, OpenConnections, Closed, Renewal, Renewed)
 _ADMINISTER: Final = "Needs the scope `realtime:admin`; a service names the organization."
 
 
@@ -47,7 +48,45 @@ def paths(schemas: SchemaOf, _: ServerLimits) -> Object:
         "required": True,
         "content": {"application/json": {"schema": ref("Revocation"), "example": examples.REVOCATION}},
     }
+    refresh = operation(
+        "refreshConnection",
+        "Give a connection a new token",
+        "For event streams, over which nothing can be sent: the connection, whose id `connected` told, goes on with this token, of the same user "
+        "and organization. What it does not cover any more ends. The token is all that says who asks.",
+        parameters=[
+            {
+                "name": "connectionId",
+                "in": "path",
+                "required": True,
+                "schema": {"type": "string"},
+                "description": "The connection.",
+            }
+        ],
+        answers={
+            200: json_answer(
+                "Until when the connection may stay.", ref("Renewed"), {"expiresAt": "2026-11-22T19:19:22.000Z"}
+            )
+        },
+        problems=(
+            "unauthenticated",
+            "not_found",
+            "invalid_json",
+            "invalid_message",
+            "invalid_parameter",
+            "unsupported_media_type",
+            "unavailable",
+        ),
+        is_open=True,
+        tag="access",
+    )
+    refresh["requestBody"] = {
+        "required": True,
+        "content": {
+            "application/json": {"schema": ref("Renewal"), "example": {"token": "eyJhbGciOiJIUzI1NiJ9.e30.c2ln"}}
+        },
+    }
     return {
+        "/api/realtime/connections/{connectionId}/refresh": {"post": refresh},
         "/api/realtime/tickets": {
             "post": operation(
                 "issueTicket",

@@ -1,0 +1,140 @@
+"""Which pages may talk to a service with authentication: exactly those that are named, and its own."""
+
+from __future__ import annotations
+
+import pytest
+
+from signtusk_realtime.config.access import is_origin
+from signtusk_realtime.errors import Forbidden
+from signtusk_realtime.server.origins import VARY, AllowedOrigins, origin_of
+
+ALLOWED = ("https://app.example.com", "https://xn--bcher-kva.example:8443", "http://localhost:3000")
+POLICY = AllowedOrigins(ALLOWED)
+HOST = (b"host", b"rt.example.com:8080")
+
+
+def is_refused(origin: str, policy: AllowedOrigins = POLICY, host: tuple[bytes, bytes] = HOST) -> bool:
+    try:
+        policy.allow([host, (b"origin", origin.encode("latin-1"))])
+    except Forbidden as error:
+        return error.code == "origin_not_allowed"
+    return False
+
+
+@pytest.mark.parametrize("origin", ALLOWED)
+def test_a_page_that_is_named_is_welcome(origin: str) -> None:
+    """It is told its own origin, and that credentials may come along; never `*`."""
+    assert POLICY.allow([HOST, (b"origin", origin.encode())]) == (
+        (b"Access-Control-Allow-Origin", origin.encode()),
+        (b"Access-Control-Allow-Credentials", b"true"),
+        (b"Access-Control-Expose-Headers", b"Retry-After"),
+        VARY,
+    )
+
+
+def test_who_is_no_page_passes() -> None:
+    """Without an Origin there is nothing to add but Vary; whatever the Host."""
+    assert POLICY.allow([HOST]) == (VARY,)
+    assert POLICY.allow([]) == (VARY,)
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "",
+        "null",
+        "*",
+        "https://example.com",
+        "https://evil.example",
+        "https://app.example.com.evil.example",
+        "https://evilapp.example.com",
+        "https://sub.app.example.com",
+        "https://app.example.com:443",
+        "https://app.example.com:8443",
+        "https://app.example.com/",
+        "https://app.example.com.",
+        "https://APP.example.com",
+        "HTTPS://app.example.com",
+        "http://app.example.com",
+        "https://app.example.com@evil.example",
+        "https://evil.example#https://app.example.com",
+        "https://evil.example, https://app.example.com",
+        "https://app.example.com https://evil.example",
+        " https://app.example.com",
+        "https://xn--bcher-kva.example",
+        "https://b\u00fccher.example:8443",
+        "http://localhost",
+        "http://localhost:30000",
+        "file://",
+        "chrome-extension://abcdef",
+        "ws://app.example.com",
+    ],
+)
+def test_every_other_page_is_refused(origin: str) -> None:
+    """Suffixes, prefixes, ports, case, schemes, user names, other spellings, `null`: none is the same origin."""
+    assert is_refused(origin)
+
+
+def test_several_origins_are_none() -> None:
+    """A browser sends one."""
+    with pytest.raises(Forbidden):
+        POLICY.allow([HOST, *[(b"origin", ALLOWED[0].encode())] * 2])
+
+
+def test_our_own_pages_pass() -> None:
+    """By the name and port that were asked for; another port or scheme is another origin."""
+    assert not is_refused("http://rt.example.com:8080")
+    assert is_refused("http://rt.example.com")
+    assert is_refused("https://rt.example.com:8080")
+    assert not is_refused("http://rt.example.com", host=(b"host", b"RT.example.com:80"))
+    assert is_refused("http://", host=(b"host", b""))
+
+
+def test_a_public_address_says_what_our_own_origin_is() -> None:
+    """Behind a proxy that speaks TLS the name that was asked for is not all of it; then the configured one is, and alone."""
+    policy = AllowedOrigins((), "https://rt.example.com/realtime")
+    assert not is_refused("https://rt.example.com", policy)
+    assert is_refused("http://rt.example.com:8080", policy)
+
+
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("https://RT.example.com", b"https://rt.example.com"),
+        ("https://rt.example.com:443/x?y", b"https://rt.example.com"),
+        ("http://rt.example.com:80", b"http://rt.example.com"),
+        ("http://rt.example.com:443", b"http://rt.example.com:443"),
+        ("https://[::1]:8443/", b"https://[::1]:8443"),
+    ],
+)
+def test_the_origin_of_an_address(url: str, origin: bytes) -> None:
+    """As a browser writes it."""
+    assert origin_of(url) == origin
+
+
+@pytest.mark.parametrize(
+    ("text", "is_one"),
+    [
+        *((origin, True) for origin in ALLOWED),
+        ("http://[::1]:3000", True),
+        ("https://a", True),
+        ("https://a.b-c.example", True),
+        ("https://app.example.com:443", False),
+        ("http://app.example.com:80", False),
+        ("http://app.example.com:443", True),
+        ("https://app.example.com/", False),
+        ("https://App.example.com", False),
+        ("https://*.example.com", False),
+        ("https://app.example.com:0", False),
+        ("https://app.example.com:65536", False),
+        ("https://b\u00fccher.example", False),
+        ("app.example.com", False),
+        ("null", False),
+        ("*", False),
+        ("ws://app.example.com", False),
+        ("https://user@app.example.com", False),
+    ],
+)
+def test_only_what_a_browser_would_send_can_be_allowed(text: str, is_one: bool) -> None:
+    """A setting that no Origin could ever equal is told, rather than waited for in vain."""
+    assert is_origin(text) is is_one
