@@ -23,6 +23,7 @@ from signtusk_realtime.service import RealtimeService, make_server
 
 log = logging.getLogger(__name__)
 
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 SWITCH_INTERVAL_S: Final = 0.0005
 """How long a thread may wait for the interpreter. Measured: by Python's 5 ms the database's thread waits that long for each statement."""
 
@@ -34,17 +35,20 @@ def serve(configuration: Configuration) -> None:
         log.warning(warning)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     uvloop.run(_serve(configuration.settings))
+    # All is done; a further signal would only spoil the exit code.
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 async def _serve(settings: Settings) -> None:
     # Opening the log and binding the socket take a moment too; once it serves, the server listens to signals itself.
     loop, starting = asyncio.get_running_loop(), asyncio.current_task()
     assert starting is not None
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in SIGNALS:
         loop.add_signal_handler(number, starting.cancel)
     with suppress(asyncio.CancelledError):
         async with RealtimeService(settings=settings) as service:
             server = make_server(service)
             fields = {"version": __version__, "database": settings.database, "authentication": settings.auth.mode}
             log.info("service started", extra=fields)
-            await server.run()
+            await server.run(ends_process=True)

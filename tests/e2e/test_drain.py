@@ -121,6 +121,23 @@ async def test_what_is_asked_meanwhile_is_answered() -> None:
 
 
 @pytest.mark.both_loops
+async def test_an_event_stream_is_not_refused_but_cut() -> None:
+    """On a connection that a browser kept open: it would take a refusal for final, and comes back after a connection that was lost."""
+    async with serving(limits=DRAINING) as it:
+        listener, kept = await StreamPeer.open(it.port), await Peer.connect(it.port)
+        await kept.send(request("GET", "/readyz"))
+        assert (await kept.answer()).status == 200
+        stopping = asyncio.create_task(it.server.stop())
+        while (await listener.message())["type"] != "reconnect":
+            pass
+        await kept.send(request("GET", EVENTS))
+        assert await kept.rest() == b""
+        for peer in (listener, kept):
+            await peer.end()
+        await asyncio.wait_for(stopping, DEADLINE_S)
+
+
+@pytest.mark.both_loops
 async def test_who_waits_to_be_let_in_is_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody is let in by a server that stops; those in the queue are told at once."""
     monkeypatch.setattr(gate, "PER_TURN", 0)
@@ -199,3 +216,13 @@ async def test_a_second_signal_ends_it_at_once(tmp_path: Path, second: signal.Si
             assert await served.ended() == 0
             assert time.monotonic() - began < 3
             await silent.end()
+
+
+async def test_a_signal_that_comes_too_late_changes_nothing(tmp_path: Path) -> None:
+    """When all are gone and the log is being closed, a further signal does not cut that off: the exit is as clean."""
+    async with served_by_command(tmp_path) as served:
+        served.process.send_signal(signal.SIGTERM)
+        await served.says("stopped")
+        with suppress(ProcessLookupError):
+            served.process.send_signal(signal.SIGTERM)
+        assert await served.ended() == 0

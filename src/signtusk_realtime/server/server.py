@@ -156,8 +156,11 @@ class RealtimeServer:
         self._drain.hurry()
         self._changed()
 
-    async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT, then stop; a second signal ends the waiting."""
+    async def run(self, *, ends_process: bool = False) -> None:
+        """Serve until SIGTERM or SIGINT, then stop; a second signal ends the waiting.
+
+        `ends_process`: the process ends with it, and signals until then cut nothing off.
+        """
         loop = asyncio.get_running_loop()
         asked: asyncio.Future[None] = loop.create_future()
 
@@ -176,8 +179,9 @@ class RealtimeServer:
             try:
                 await self.stop()
             finally:
-                for number in SIGNALS:
-                    loop.remove_signal_handler(number)
+                if not ends_process:
+                    for number in SIGNALS:
+                        loop.remove_signal_handler(number)
 
     async def _stop(self) -> None:
         entrance, fronts, loop = self._entrance, self._fronts, asyncio.get_running_loop()

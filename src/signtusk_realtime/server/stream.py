@@ -122,6 +122,13 @@ class EventStream(NativeProtocol):
 
     def _refuse(self, found: Problem, extra: HeaderPairs) -> None:
         if self._state == _ADMITTING:
+            if self._entrance.is_stopping:
+                # Why unanswered: an EventSource takes any refusal for final (HTML §9.2), and a lost connection for a reason to try again;
+                # those who were let go a moment ago come by connections that their browser kept open.
+                self._state = _ENDING
+                self._entrance.closings.add(self)
+                self._transport.close()
+                return
             self._transport.write(encode_response(found, extra))
             self._state = _ENDING
             self._entrance.closings.add(self)
