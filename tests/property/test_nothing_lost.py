@@ -153,6 +153,8 @@ class NothingLost(RuleBasedStateMachine):
             wishes = reader.wishes if what % 4 else self.allowed(reader, what)
             self.begin(reader, FORMS[form % len(FORMS)], wishes, self.cursor(reader, how, what))
         else:
+            if what % 2 and self.world.calls < OPEN_CALLS:
+                self.call("one", [self.draft("one", what)], 0)
             for at, reader in enumerate(self.readers):
                 if reader.line is None or reader.line.peer.is_cut:
                     self.begin(
@@ -167,26 +169,28 @@ class NothingLost(RuleBasedStateMachine):
         if how in ("earliest", "latest"):
             return how
         if how == "bad":
-            return self.bad_cursor(reader, what)
+            return self.bad_cursor(reader, what // 7, what)
         if how == "now" or not reader.cursors:
             return None
         return reader.cursors[-1] if how == "newest" else reader.cursors[what % len(reader.cursors)]
 
-    def bad_cursor(self, reader: Reader, what: int) -> str:
+    def bad_cursor(self, reader: Reader, which: int, what: int) -> str:
         """One that is another organization's, or names no place, or only one of the two logs."""
         organization_id = reader.identity.organization_id
         life, system = self.world.logs.of(organization_id)
         here, there = life.position(life.top), system.position(system.top)
-        elsewhere = Position(here.epoch, here.offset, bytes(byte ^ 1 for byte in here.tag))
+        place = life.position(life.top - what % (life.top + 1))
+        elsewhere = place._replace(tag=bytes(byte ^ 1 for byte in place.tag))
         beyond = Position(here.epoch, here.offset + 1000, here.tag)
         return [
             "garbage",
             cursors.encode("elsewhere", here, there),
             cursors.encode(organization_id, elsewhere, there),
+            cursors.encode(organization_id, elsewhere, there),
             cursors.encode(organization_id, beyond, there),
             cursors.encode(organization_id, here, None),
             cursors.encode(organization_id, None, there),
-        ][what % 6]
+        ][which % 7]
 
     def allowed(self, reader: Reader, what: int) -> list[Subscription]:
         """Wishes that are not refused as a whole."""
@@ -216,7 +220,7 @@ class NothingLost(RuleBasedStateMachine):
         which=_any,
         way=st.sampled_from(["stall", "leave"]),
         what=_any,
-        then=st.sampled_from(["nothing", "ping", "trim", "age", "publish"]),
+        then=st.sampled_from(["nothing", "ping", "trim", "age", "publish", "announce"]),
         size=_any,
         turns=_turns,
     )
@@ -240,6 +244,8 @@ class NothingLost(RuleBasedStateMachine):
                 self.run(self.world.tidy())
             case "publish":
                 self.call(log, [self.draft(log, what)], 0)
+            case "announce":
+                self.call(SYSTEM_LOG, [self.draft(SYSTEM_LOG, what) for _ in range(3)], size % 8)
         if way == "leave":
             self.begin(reader, FORMS[size % len(FORMS)], reader.wishes, self.cursor(reader, "newest", 0))
         elif size % 2:
@@ -318,11 +324,12 @@ class NothingLost(RuleBasedStateMachine):
 
     @precondition(lambda self: self.steps >= STEPS_PER_LIFE)
     @rule(
-        how=st.sampled_from([*["restart", "drain", "kill"] * 2, "put back", "lose", *["back up"] * 3]),
+        how=st.sampled_from([*["restart", "drain", "kill", "put back", "back up"] * 2, "lose"]),
         left=st.integers(0, 3000),
         form=st.none() | _any,
+        turns=_turns,
     )
-    def server_ends(self, how: str, left: int, form: int | None) -> None:
+    def server_ends(self, how: str, left: int, form: int | None, turns: int) -> None:
         """In peace or not; what it knew is kept, lost or another. As a rule everybody comes back to the next one at once."""
         self.steps = 0
         world = self.world
@@ -335,12 +342,14 @@ class NothingLost(RuleBasedStateMachine):
                 self.run(world.come_back())
             case "lose":
                 self.run(world.lose())
-            case "put back" if world.store.has_backup:
+            case "put back" if world.store.keeps:
+                if not world.store.has_backup:
+                    self.run(world.back_up())
                 self.run(world.put_back())
             case _:
                 self.run(world.back_up())
         if form is not None:
-            self.come(None, form, "newest", 0, 30)
+            self.come(None, form, "newest", left, turns)
 
     # ---- what holds
 

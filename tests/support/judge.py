@@ -256,7 +256,7 @@ class Judge:
             if position.epoch != life.epoch or offset > life.top or position != life.position(offset):
                 reasons.add("epoch")
                 is_possible = False
-            elif offset < life.due_floor:
+            if offset < life.due_floor and position.epoch == life.epoch:
                 reasons.add("expired")
                 is_possible &= offset >= old_floor
         return wanted if is_possible else None, reasons

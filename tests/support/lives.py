@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from msgspec import to_builtins
 
-from signtusk_realtime.delivery.flush import Flusher
+from signtusk_realtime.delivery.flush import SLICE_S, Flusher
 from signtusk_realtime.delivery.hub import Hub
 from signtusk_realtime.errors import Unavailable
 from signtusk_realtime.events.log import Commit, Committed, Draft, Entry, LogName, Retention
@@ -73,13 +73,13 @@ class Reader:
 
 
 class _Impatience:
-    """A clock by which each look takes half a slice, so that a flush ends in the middle of what it has to write."""
+    """A clock by which each look takes more than a slice, so that a flush ends after the first thing it has to write."""
 
     def __init__(self) -> None:
         self._now = 0.0
 
     def __call__(self) -> float:
-        self._now += 0.001
+        self._now += 2 * SLICE_S
         return self._now
 
 

@@ -63,7 +63,7 @@ class Store(Protocol):
 
 
 class DawdlingExecutor(Executor):
-    """A thread that is none: what is submitted is done on the loop, one after the other, some turns later."""
+    """A thread that is none: what is submitted is done on the loop, one after the other, at once or some turns later."""
 
     def __init__(self) -> None:
         self.turns = 0
@@ -83,6 +83,9 @@ class DawdlingExecutor(Executor):
             return lambda: future.set_result(result)
 
         future.set_running_or_notify_cancel()
+        if not self.turns and not self._is_busy:
+            work()()
+            return future
         self._waiting.append(work)
         if not self._is_busy:
             self._is_busy = True
