@@ -4,6 +4,8 @@ Owns: members, pending items, and who missed the beginning of them.   Not: when 
 Rule 1: members get what is pending in its order, each item once, and nothing from before they joined (I2).
 Rule 2: per event there is one append, whatever the number of members; per turn there is one join and one write per member.
 Rule 3: `settle` writes one member's share now; after it, what is told to that member directly stands at its right place.
+Rule 4: while a flush is under way, the members in the first `_left` seats have still to be written what is common to all; whoever is written
+or leaves gives such a seat to another of them, so that what is left needs no list of its own.
 """
 
 from __future__ import annotations
@@ -53,7 +55,7 @@ class Share:
 
 
 class Unwritten(NamedTuple):
-    """What a member has still to be written; `place` if it then has got elsewhere than the others.
+    """What a member has still to be written apart from the others; `place` if it then has got elsewhere than they.
 
     `counted`: the items in it, if the member's outlet counts them.
     """
@@ -76,13 +78,16 @@ class Audience:
     """See the module. `clauses`, `view` and `form` are equal for all members; their notifications are spliced in."""
 
     __slots__ = (
+        "_apart",
         "_before",
+        "_common",
         "_counters",
+        "_data",
         "_flushed",
+        "_left",
         "_patient",
         "_rest",
         "_shares",
-        "_uncounted",
         "clauses",
         "form",
         "is_queued",
@@ -114,11 +119,16 @@ class Audience:
         self._shares: dict[Connection, Share] | None = None
         self._patient = 0
         """Members whose outlets count what they hand over."""
+        self._left = 0
+        """Members that a flush has still to write `_data` to: those in the first seats."""
+        self._data: bytes | list[str] = b""
+        self._common: list[Item] = _NONE_PENDING
+        """The items in `_data`."""
         self._rest: list[Unwritten] | None = None
-        """What a flush that ran out of time has still to write, last first."""
+        """What it has still to write to single members, last first."""
         self._counters = Counters() if counters is None else counters
-        self._uncounted: tuple[tuple[list[Item], int], ...] = ()
-        """Of that: items, and to how many members they go; counted when the last of them has been written."""
+        self._apart: list[Item] = _NONE_PENDING
+        """The items in that; counted when the last of them has been written."""
         self.is_queued = False
         """Whether its organization knows that there is something to flush."""
 
@@ -130,13 +140,13 @@ class Audience:
     @property
     def told(self) -> int:
         """How far the cursors went that all members saw, as the sum of both offsets; those who wait for a flush excepted."""
-        return self._flushed.offsets if self._rest is None else self._before.offsets
+        return self._before.offsets if self._left or self._rest is not None else self._flushed.offsets
 
     @property
     def waiting(self) -> int:
         """How many items wait to be written, whatever the number of members."""
         own = sum(len(share.own) for share in self._shares.values()) if self._shares is not None else 0
-        return len(self.pending) + own + sum(len(items) for items, _ in self._uncounted)
+        return len(self.pending) + own + len(self._common) + len(self._apart)
 
     def offer(self, item: Item) -> bool:
         """Take an event that a clause matches; say whether it is new here (several keys may find one audience)."""
@@ -169,6 +179,8 @@ class Audience:
 
     def drop(self, member: Connection) -> None:
         """Let a connection go without writing: it is closed."""
+        if member.seat < self._left:
+            self._excuse(member)
         last = self.members.pop()
         if last is not member:
             self.members[member.seat] = last
@@ -182,7 +194,7 @@ class Audience:
 
     def owes(self, member: Connection) -> bool:
         """Say whether anything is still to be written to a member."""
-        if self._rest is not None and any(unwritten.member is member for unwritten in self._rest):
+        if self._is_unwritten(member):
             return True
         share = self._shares.get(member) if self._shares is not None else None
         if share is None:
@@ -191,9 +203,7 @@ class Audience:
 
     def handed(self, member: Connection) -> Place:
         """Give how far a member has got that is owed something."""
-        flushed = self._flushed
-        if self._rest is not None and any(unwritten.member is member for unwritten in self._rest):
-            flushed = self._before
+        flushed = self._before if self._is_unwritten(member) else self._flushed
         own = member.place
         return own if own is not None and own.offsets > flushed.offsets else flushed
 
@@ -204,7 +214,11 @@ class Audience:
 
     def settle(self, member: Connection) -> None:
         """Write one member's share of everything pending now."""
-        if self._rest is not None:
+        if member.seat < self._left:
+            self._excuse(member)
+            member.write(self._data)
+            self._counters.written(self._common, 1)
+        elif self._rest is not None:
             for place, unwritten in enumerate(self._rest):
                 if unwritten.member is member:
                     del self._rest[place]
@@ -229,20 +243,18 @@ class Audience:
 
         Called again, it goes on where it stopped before it takes up what came in meanwhile.
         """
-        if self._rest is not None and not self._flush_rest(clock, deadline):
+        if not self._go_on(clock, deadline):
             return False
         if not self.pending and not self._shares:
             return True
         pending, chunks, shares = self._take_piece()
-        data: bytes | list[str] | None = None
         self._before = self._flushed
         if pending:
-            data = self.form.join(chunks)
+            self._data, self._common = self.form.join(chunks), pending
             self._flushed = pending[-1].place
-        if shares is None and data is not None and not self._patient:
-            return self._write_all(pending, data, clock, deadline) and not self.pending
-        self._rest = self._shared_out(pending, data, shares or {})
-        return self._flush_rest(clock, deadline) and not self.pending and not self._shares
+            self._left = len(self.members)
+        self._set_apart(pending, shares or {})
+        return self._go_on(clock, deadline) and not self.pending and not self._shares
 
     def _take_piece(self) -> tuple[list[Item], list[Chunk], dict[Connection, Share] | None]:
         """Take from what is pending, and from the shares of it, what fits one write."""
@@ -262,52 +274,48 @@ class Audience:
             self._shares = {member: share.cut(taken) for member, share in shares.items()}
         return pending[:taken] if self.pending else pending, chunks, shares
 
-    def _write_all(
-        self, pending: list[Item], data: bytes | list[str], clock: Callable[[], float], deadline: float
-    ) -> bool:
-        # The hot loop: nothing per connection but the write. Outlets do not call back (outlet.py), so members cannot change under it.
-        members = self.members
-        for start in range(0, len(members), WRITES_PER_LOOK):
-            for member in members[start : start + WRITES_PER_LOOK]:
-                member.write(data)
-            if clock() >= deadline and start + WRITES_PER_LOOK < len(members):
-                self._rest = [Unwritten(member, data, None) for member in reversed(members[start + WRITES_PER_LOOK :])]
-                self._counters.written(pending, start + WRITES_PER_LOOK)
-                self._uncounted = ((pending, len(self._rest)),)
-                return False
-        self._counters.written(pending, len(members))
+    def _go_on(self, clock: Callable[[], float], deadline: float) -> bool:
+        """Write what a flush has left; say whether all was written before `deadline`."""
+        if self._rest is not None and not self._write_rest(self._rest, clock, deadline):
+            return False
+        if self._left and not self._write_data(clock, deadline):
+            return False
+        self._rest = None
+        self._data, self._common = b"", _NONE_PENDING
         return True
 
-    def _flush_rest(self, clock: Callable[[], float], deadline: float) -> bool:
-        rest = self._rest
-        assert rest is not None
+    def _write_data(self, clock: Callable[[], float], deadline: float) -> bool:
+        # The hot loop: nothing per connection but the write. Outlets do not call back (outlet.py), so members cannot change under it.
+        members, data, before = self.members, self._data, self._left
+        left = before
+        while True:
+            start = left - WRITES_PER_LOOK if left > WRITES_PER_LOOK else 0
+            for member in members[start:left]:
+                member.write(data)
+            left = start
+            if not left or clock() >= deadline:
+                self._left = left
+                self._counters.written(self._common, before - left)
+                return not left
+
+    def _write_rest(self, rest: list[Unwritten], clock: Callable[[], float], deadline: float) -> bool:
         while rest:
             for unwritten in reversed(rest[-WRITES_PER_LOOK:]):
                 unwritten.write()
             del rest[-WRITES_PER_LOOK:]
-            if clock() >= deadline and rest:
+            if clock() >= deadline and (rest or self._left):
                 return False
-        self._rest = None
-        for items, members in self._uncounted:
-            self._counters.written(items, members)
-        self._uncounted = ()
+        self._counters.written(self._apart, 1)
+        self._apart = _NONE_PENDING
         return True
 
-    def _shared_out(
-        self, pending: list[Item], data: bytes | list[str] | None, shares: dict[Connection, Share]
-    ) -> list[Unwritten]:
+    def _set_apart(self, pending: list[Item], shares: dict[Connection, Share]) -> None:
+        """Take out of those who get what is common to all who get something else, or are counted otherwise."""
         rest: list[Unwritten] = []
         apart: list[Item] = []
-        in_common = 0
-        # Nothing shared is pending: only those with items of their own are looked at.
-        for member in reversed(self.members) if data is not None else shares:
-            share = shares.get(member)
-            if share is None:
-                assert data is not None
-                is_patient = bool(self._patient) and _is_patient(member)
-                in_common += not is_patient
-                rest.append(Unwritten(member, data, None, pending if is_patient else None))
-                continue
+        for member, share in shares.items():
+            if member.seat < self._left:
+                self._excuse(member)
             items = self._items(pending, share)
             if sum(len(item.entry.body) for item in items) > SHARE_BYTES + PIECE_BYTES:
                 before = self._before
@@ -321,8 +329,24 @@ class Audience:
                 else:
                     apart += items
                     rest.append(Unwritten(member, joined, items[-1].place))
-        self._uncounted = ((pending, in_common), (apart, 1))
-        return rest
+        if self._patient:
+            for member in [member for member in self.members[: self._left] if _is_patient(member)]:
+                self._excuse(member)
+                rest.append(Unwritten(member, self._data, None, pending))
+        self._apart, self._rest = (apart, rest) if rest else (_NONE_PENDING, None)
+
+    def _excuse(self, member: Connection) -> None:
+        """Let a member that has still to be written what is common change seats with the last such, and be none of them any more."""
+        self._left -= 1
+        last = self.members[self._left]
+        self.members[member.seat], last.seat = last, member.seat
+        self.members[self._left], member.seat = member, self._left
+
+    def _is_unwritten(self, member: Connection) -> bool:
+        """Say whether a flush that is under way has still to write to a member."""
+        if member.seat < self._left:
+            return True
+        return self._rest is not None and any(unwritten.member is member for unwritten in self._rest)
 
     def _items(self, pending: list[Item], share: Share) -> list[Item]:
         items: list[Item] = []
