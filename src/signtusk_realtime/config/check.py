@@ -7,6 +7,7 @@ Rule: all faults are told at once, before anything is opened or bound.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 
 from msgspec import Struct
@@ -46,6 +47,20 @@ def load(options: Mapping[str, str], environment: Mapping[str, str], file: Path 
         raise InvalidSettings(faults)
     origins = {name: found.origins.get(name, DEFAULT) for name in SETTINGS}
     return Configuration(settings, origins, found.warnings)
+
+
+def check_parts(settings: object) -> None:
+    """Check that an application made its settings, and each group of them, of their own classes. Raises: InvalidSettings."""
+    if not isinstance(settings, Settings):
+        raise InvalidSettings([f"settings: Settings are expected, not {type(settings).__name__}"])
+    parts = {row.name: type(getattr(Settings(), row.name)) for row in fields(Settings) if "meaning" not in row.metadata}
+    faults = [
+        f"{name}: {kind.__name__} are expected, not {type(getattr(settings, name)).__name__}"
+        for name, kind in parts.items()
+        if not isinstance(getattr(settings, name), kind)
+    ]
+    if faults:
+        raise InvalidSettings(faults)
 
 
 def check(settings: Settings) -> None:

@@ -18,6 +18,7 @@ from msgspec import to_builtins
 
 from signtusk_realtime.auth.authorizer import Authorizer
 from signtusk_realtime.config import InvalidSettings, Settings, check
+from signtusk_realtime.config.check import check_parts
 from signtusk_realtime.delivery.formats import STREAM, TEXTS
 from signtusk_realtime.errors import InvalidInput, Unavailable
 from signtusk_realtime.events.ids import check_id, check_organization_id
@@ -76,6 +77,7 @@ class RealtimeService:
         if config is not None and not isinstance(config, ScalingConfig):
             raise InvalidSettings([f"config: a ScalingConfig is expected, not {type(config).__name__}"])
         settings = Settings() if settings is None else settings
+        check_parts(settings)
         self.settings = settings if config is None else combined(config, settings)
         check(self.settings)
         self._authorizer = authorizer

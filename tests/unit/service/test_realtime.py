@@ -64,6 +64,20 @@ def test_settings_are_checked_when_the_service_is_made() -> None:
     assert len(caught.value.faults) == 2
 
 
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"port": 1}, "settings"),
+        (Settings(limits=None), "limits"),  # type: ignore[arg-type]
+        (Settings(auth={"mode": "jwt"}), "auth"),  # type: ignore[arg-type]
+    ],
+)
+def test_settings_are_of_their_classes(settings: Any, named: str) -> None:
+    """Something else in place of the settings, or of a group of them, is refused by its name."""
+    with pytest.raises(InvalidSettings, match=f"^{named}: "):
+        RealtimeService(settings=settings)
+
+
 async def test_nothing_can_be_asked_of_a_service_that_does_not_run() -> None:
     """Before `initialize` and after `cleanup` there is a clear error."""
     service = RealtimeService()
