@@ -91,7 +91,7 @@ class Jwks:
             is_own = flight is None
             if flight is None:
                 if now < self._next_at:
-                    if has_waited or not self._may_wait(kid, now):
+                    if has_waited or self._has_failed or not self._may_wait(kid, now):
                         break
                     has_waited = True
                     await self._wait(kid, self._next_at - now)
