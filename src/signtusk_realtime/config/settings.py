@@ -87,6 +87,16 @@ class AuthSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TlsSettings:
+    """What the server proves itself with. Both or neither."""
+
+    certificate: str | None = _text(
+        None, "file with the certificate and its chain, in PEM form; with it all listeners speak TLS"
+    )
+    key: str | None = _text(None, "file with its private key, in PEM form, not encrypted")
+
+
+@dataclass(frozen=True, kw_only=True)
 class LimitSettings:
     """What one peer may ask for, and all together."""
 
@@ -111,6 +121,10 @@ class Settings:
 
     host: str = _text("127.0.0.1", "address to listen on")
     port: int = _number(8080, "port to listen on; 0 takes a free one", 0, 65_535)
+    admin_host: str = _text("127.0.0.1", "address of the listener for operators, which only they should reach")
+    admin_port: int | None = _number(
+        None, "its port; then metrics, revocations and connections are served there and nowhere else", 0, 65_535
+    )
     database: str = _text(":memory:", "file of the embedded database, or :memory:")
     durability: Literal["full", "normal"] = _text(
         "full", "what an answer means: written through to the disk, or safe from a crash of the process only"
@@ -150,6 +164,7 @@ class Settings:
     )
     auth: AuthSettings = field(default_factory=AuthSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
+    tls: TlsSettings = field(default_factory=TlsSettings)
 
 
 class Setting(Struct, frozen=True, kw_only=True):
@@ -242,7 +257,7 @@ class Setting(Struct, frozen=True, kw_only=True):
 PREFIX: Final = "SIGNTUSK_REALTIME_"
 
 
-def _rows(defaults: Settings | AuthSettings | LimitSettings, prefix: str = "") -> Iterator[Setting]:
+def _rows(defaults: Settings | AuthSettings | LimitSettings | TlsSettings, prefix: str = "") -> Iterator[Setting]:
     kinds = get_type_hints(type(defaults))
     for row in fields(defaults):
         kind, default, meaning = kinds[row.name], getattr(defaults, row.name), row.metadata.get("meaning")

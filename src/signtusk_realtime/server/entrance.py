@@ -25,6 +25,7 @@ from signtusk_realtime.server.carriers import HEADER_ONLY, Carriers
 from signtusk_realtime.server.deadlines import Deadlines
 from signtusk_realtime.server.gate import Gate, overloaded
 from signtusk_realtime.server.origins import OriginPolicy
+from signtusk_realtime.server.problems import HeaderPairs
 from signtusk_realtime.server.proxies import NO_PROXIES, Proxies
 from signtusk_realtime.server.request import RequestHead
 from signtusk_realtime.sessions.rates import RateLimits
@@ -119,6 +120,7 @@ class Entrance:
         policy: OriginPolicy,
         limits: ServerLimits,
         changed: Callable[[], None],
+        always: HeaderPairs = (),
         proxies: Proxies = NO_PROXIES,
         carriers: Carriers = HEADER_ONLY,
     ) -> None:
@@ -131,6 +133,8 @@ class Entrance:
         self.authenticator = verbs.authenticate
         self.authorize = verbs.authorize
         self.policy = policy
+        self.always = always
+        """Headers of every answer, refusals too."""
         self.limits = limits
         self.frame_limits = FrameLimits(max_message_bytes=limits.message_bytes)
         self.deflated_frame_limits = FrameLimits(max_message_bytes=limits.message_bytes, deflate=True)

@@ -25,7 +25,7 @@ from signtusk_realtime.errors import InvalidInput
 from signtusk_realtime.server.deadlines import Deadlines
 from signtusk_realtime.server.entrance import NativeProtocol, ServerLimits
 from signtusk_realtime.server.origins import VARY
-from signtusk_realtime.server.problems import Problem, encode_response, problem, problem_of
+from signtusk_realtime.server.problems import HeaderPairs, Problem, encode_response, problem, problem_of
 from signtusk_realtime.server.request import RequestHead, settle_host, target_of
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,8 @@ class Tasks(set["asyncio.Task[None]"]):
 class Fronts:
     """What all connections of a server share while they speak HTTP: bounds, the native paths, three timers, who is there.
 
-    `natives`: by path, what takes over a GET. `changed` is called whenever a connection or an answer ended here.
+    `natives`: by path, what takes over a GET. `changed` is called whenever a connection or an answer ended here. `always`: headers of every
+    answer that is given here.
     """
 
     def __init__(
@@ -69,7 +70,9 @@ class Fronts:
         limits: ServerLimits,
         natives: Mapping[str, Callable[[], NativeProtocol]],
         changed: Callable[[], None],
+        always: HeaderPairs = (),
     ) -> None:
+        self.always = always
         self.config = config
         self.limits = limits
         self.natives = natives
@@ -358,7 +361,7 @@ class Front(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         self.flow.resume_reading()
         self._fronts.endings.add(self)
-        self.transport.write(encode_response(found, (VARY,)))
+        self.transport.write(encode_response(found, (VARY, *self._fronts.always)))
         if self.transport.can_write_eof():
             self.transport.write_eof()
         else:

@@ -14,8 +14,9 @@ import logging
 import random
 import signal
 import socket
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Final, NamedTuple
 
 from uvicorn.config import Config
 
@@ -28,12 +29,13 @@ from signtusk_realtime.operations.drain import Drain
 from signtusk_realtime.operations.verbs import Verbs
 from signtusk_realtime.protocol import codes
 from signtusk_realtime.server.carriers import HEADER_ONLY, Carriers
-from signtusk_realtime.server.entrance import SEND_BUFFER_BYTES, Entrance, ServerLimits
+from signtusk_realtime.server.entrance import SEND_BUFFER_BYTES, Entrance, NativeProtocol, ServerLimits
 from signtusk_realtime.server.front import Fronts
-from signtusk_realtime.server.http.app import EVENTS, HttpApi
+from signtusk_realtime.server.http.app import EVENTS, HttpApi, Part
 from signtusk_realtime.server.origins import OriginPolicy
 from signtusk_realtime.server.proxies import NO_PROXIES, Proxies
 from signtusk_realtime.server.stream import EventStream
+from signtusk_realtime.server.tls import HSTS, Tls
 from signtusk_realtime.server.websocket import WebSocket
 
 log = logging.getLogger(__name__)
@@ -46,11 +48,19 @@ ABORT_TIMEOUT_S: Final = 2.0
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
+class Address(NamedTuple):
+    """Where to listen."""
+
+    host: str
+    port: int
+
+
 class RealtimeServer:
     """See the module. Serves one service on one address; `start` and `stop`, or `run` until a signal.
 
     `health`: how the engine is (default: as the hub was told). `port` 0 lets the system choose.
     `metrics`: what is told of this node (default: the hub's counters, with rates since the server was made).
+    `tls`: what all listeners speak. `administration`: where operators ask, apart from everybody else; the metrics are open to them there.
     """
 
     def __init__(
@@ -66,12 +76,17 @@ class RealtimeServer:
         websocket_path: str = "/ws",
         health: Callable[[], EngineHealth] | None = None,
         metrics: Metrics | None = None,
+        tls: Tls | None = None,
+        administration: Address | None = None,
         proxies: Proxies = NO_PROXIES,
         carriers: Carriers = HEADER_ONLY,
     ) -> None:
         self.host = host
         self._port = port
         self._limits = limits or ServerLimits()
+        self._tls = tls
+        self._always = () if tls is None else (HSTS,)
+        self._administration = administration
         self._hub = hub
         self._servers: list[asyncio.Server] = []
         self._stopping: asyncio.Task[None] | None = None
@@ -85,21 +100,36 @@ class RealtimeServer:
             policy=policy,
             limits=self._limits,
             changed=self._changed,
+            always=self._always,
             proxies=proxies,
             carriers=carriers,
         )
-        api = HttpApi(
+        api = partial(
+            HttpApi,
             verbs=verbs,
             policy=policy,
             limits=self._limits,
             health=health or (lambda: hub.engine_health),
             metrics=metrics or Metrics(hub.counters, pending=lambda: hub.pending),
             is_stopping=lambda: self._entrance.is_stopping,
+            always=self._always,
             version=version,
             websocket_path=websocket_path,
             carriers=carriers,
         )
-        self._fronts = Fronts(
+        self._fronts = self._fronts_of(
+            api(part=Part.WHOLE if administration is None else Part.PUBLIC),
+            {
+                websocket_path: lambda: WebSocket(self._entrance),
+                EVENTS: lambda: EventStream(self._entrance),
+            },
+        )
+        self._all_fronts = [self._fronts]
+        if administration is not None:
+            self._all_fronts.append(self._fronts_of(api(part=Part.ADMINISTRATION), {}))
+
+    def _fronts_of(self, api: HttpApi, natives: Mapping[str, Callable[[], NativeProtocol]]) -> Fronts:
+        return Fronts(
             # No log configuration, no proxy headers, no lifespan: a library configures nothing, trusts nobody, and is run by its owner.
             # `access_log=False` would silence the logger of the whole process, which may be an application's under uvicorn; front.py does
             # without it.
@@ -115,11 +145,9 @@ class RealtimeServer:
                 timeout_keep_alive=self._limits.keep_alive_timeout_s,
             ),
             limits=self._limits,
-            natives={
-                websocket_path: lambda: WebSocket(self._entrance),
-                EVENTS: lambda: EventStream(self._entrance),
-            },
+            natives=natives,
             changed=self._changed,
+            always=self._always,
         )
 
     @property
@@ -127,21 +155,50 @@ class RealtimeServer:
         """The port listened on; the one asked for until then."""
         return self._port
 
+    @property
+    def administration(self) -> Address | None:
+        """Where operators ask, if that is apart; its port is the one asked for until it is listened on."""
+        return self._administration
+
     async def start(self) -> None:
-        """Listen. Raises: ConfigurationError if the address cannot be had."""
+        """Listen. Raises: ConfigurationError if an address cannot be had."""
         assert not self._servers, "a server is started once"
+        apart = self._administration
+        try:
+            if apart is not None:
+                self._administration = apart._replace(port=await self._listen(apart, self._all_fronts[-1]))
+            self._port = await self._listen(Address(self.host, self._port), self._fronts)
+        except BaseException:
+            for server in self._servers:
+                server.close()
+            raise
+        if self._administration is not None:
+            log.info("listening for operators", extra=self._administration._asdict())
+        log.info("listening", extra={"host": self.host, "port": self._port})
+
+    async def _listen(self, address: Address, fronts: Fronts) -> int:
+        """Listen on every address of a host; give the port."""
         loop = asyncio.get_running_loop()
-        sockets = _bind(self.host, self._port)
-        self._port = sockets[0].getsockname()[1]
+        sockets = _bind(*address)
+        port: int = sockets[0].getsockname()[1]
+        limits = self._limits
         try:
             while sockets:
-                self._servers.append(await loop.create_server(self._fronts.make, sock=sockets[0], backlog=BACKLOG))
+                server = await loop.create_server(
+                    fronts.make,
+                    sock=sockets[0],
+                    backlog=BACKLOG,
+                    ssl=None if self._tls is None else self._tls.context,
+                    ssl_handshake_timeout=None if self._tls is None else limits.head_timeout_s,
+                    ssl_shutdown_timeout=None if self._tls is None else limits.close_timeout_s,
+                )
+                self._servers.append(server)
                 sockets.pop(0)
         except BaseException:
             for one in sockets:
                 one.close()
             raise
-        log.info("listening", extra={"host": self.host, "port": self._port})
+        return port
 
     async def stop(self) -> None:
         """Stop as the module says; a call while stopping waits for the same end."""
@@ -157,7 +214,7 @@ class RealtimeServer:
         self._changed()
 
     async def run(self, *, ends_process: bool = False) -> None:
-        """Serve until SIGTERM or SIGINT, then stop; a second signal ends the waiting.
+        """Serve until SIGTERM or SIGINT, then stop; a second signal ends the waiting. SIGHUP has the certificate read again.
 
         `ends_process`: the process ends with it, and signals until then cut nothing off.
         """
@@ -173,6 +230,8 @@ class RealtimeServer:
         await self.start()
         for number in SIGNALS:
             loop.add_signal_handler(number, on_signal)
+        if self._tls is not None:
+            loop.add_signal_handler(signal.SIGHUP, self._tls.reload)
         try:
             await asked
         finally:
@@ -180,32 +239,36 @@ class RealtimeServer:
                 await self.stop()
             finally:
                 if not ends_process:
-                    for number in SIGNALS:
+                    for number in (*SIGNALS, signal.SIGHUP):
                         loop.remove_signal_handler(number)
 
     async def _stop(self) -> None:
-        entrance, fronts, loop = self._entrance, self._fronts, asyncio.get_running_loop()
+        entrance, loop = self._entrance, asyncio.get_running_loop()
         deadline = loop.time() + self._limits.drain_timeout_s
         for server in self._servers:
             server.close()
-        fronts.stop()
+        for fronts in self._all_fronts:
+            fronts.stop()
         entrance.gate.close()
         ours = self._our_connections()
         log.info("stopping", extra={"port": self._port, "connections": len(ours)})
         await self._drain.run(ours, DEPARTURE_SHARE * self._limits.drain_timeout_s)
-        fronts.end_idle()
+        for fronts in self._all_fronts:
+            fronts.end_idle()
         # In a hurry nobody had to be let go yet.
         for connection in self._our_connections():
             self._hub.end(connection, codes.CLOSE_RESTARTING)
         await self._everybody_gone(max(0.0, deadline - loop.time()))
-        fronts.abort()
+        for fronts in self._all_fronts:
+            fronts.abort()
         for task in entrance.tasks:
             task.cancel()
         for native in list(entrance.natives):
             native.abort()
         self._is_hurried = False
         await self._everybody_gone(ABORT_TIMEOUT_S)
-        fronts.close()
+        for fronts in self._all_fronts:
+            fronts.close()
         entrance.closings.close()
         for server in self._servers:
             await server.wait_closed()
@@ -231,8 +294,8 @@ class RealtimeServer:
 
     @property
     def _is_anybody_here(self) -> bool:
-        entrance, state = self._entrance, self._fronts.state
-        return bool(entrance.natives or entrance.tasks or state.connections or state.tasks)
+        entrance, states = self._entrance, [fronts.state for fronts in self._all_fronts]
+        return bool(entrance.natives or entrance.tasks or any(state.connections or state.tasks for state in states))
 
 
 def _resolve(waiter: asyncio.Future[None]) -> None:

@@ -63,9 +63,9 @@ class EventStream(NativeProtocol):
         self._transport = transport
         # STREAM joins bytes, so that the transport's method takes all it is given; no function of ours stands between.
         self.write = cast("Callable[[bytes | list[str]], None]", transport.write)
-        cors: HeaderPairs = (VARY,)
+        cors: HeaderPairs = (VARY, *entrance.always)
         try:
-            cors = entrance.policy.allow(head.headers)
+            cors = (*entrance.policy.allow(head.headers), *entrance.always)
             head = settled(head, entrance.carriers)
             entrance.check_room()
             limits = entrance.limits

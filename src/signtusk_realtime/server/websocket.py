@@ -69,9 +69,9 @@ class WebSocket(NativeProtocol):
         self._transport = transport
         # Frames are joined as bytes, so that the transport's method takes all it is given; no function of ours stands between.
         self.write = cast("Callable[[bytes | list[str]], None]", transport.write)
-        cors: HeaderPairs = (VARY,)
+        cors: HeaderPairs = (VARY, *entrance.always)
         try:
-            cors = entrance.policy.allow(head.headers)
+            cors = (*entrance.policy.allow(head.headers), *entrance.always)
             head = settled(head, entrance.carriers)
             entrance.check_room()
             upgrade = negotiate(head.method, head.http_version, head.headers, compression=entrance.limits.compression)
@@ -125,7 +125,8 @@ class WebSocket(NativeProtocol):
         transport.set_write_buffer_limits(high=entrance.limits.high_water_bytes)
         self._reader = self._reader_of(upgrade)
         self._state = _OPEN
-        connection = entrance.connect.open(admission, self, frames_for(upgrade.deflate), preamble=upgrade.response())
+        preamble = upgrade.response(entrance.always)
+        connection = entrance.connect.open(admission, self, frames_for(upgrade.deflate), preamble=preamble)
         # A hub that was closed meanwhile ends the connection while it opens it.
         self._connection = connection if connection.is_open else None
         early, self._early = self._early, None
@@ -148,7 +149,7 @@ class WebSocket(NativeProtocol):
         if self._state == _ADMITTING:
             self._early = None
             self._reader = self._reader_of(upgrade)
-            self._transport.write(upgrade.response())
+            self._transport.write(upgrade.response(self._entrance.always))
             self._send_close(code.number, code.name)
 
     # ---- what comes in

@@ -7,18 +7,20 @@ Why apart from realtime.py: an application that only embeds the service is insta
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 from signtusk_realtime import __version__
+from signtusk_realtime.config import TlsSettings
 from signtusk_realtime.errors import ConfigurationError, InvalidInput
 from signtusk_realtime.server.http.app import ASYNCAPI, LIVE, OPENAPI, OPENMETRICS, READY
-from signtusk_realtime.server.origins import LoopbackPolicy
 from signtusk_realtime.service.mount import WEBSOCKET_PATH
 from signtusk_realtime.service.realtime import RealtimeService
 
 if TYPE_CHECKING:
     from signtusk_realtime.server.server import RealtimeServer
+    from signtusk_realtime.server.tls import Tls
 
 _API: Final = "/api/"
 _TAKEN: Final = frozenset({LIVE, READY, OPENMETRICS, OPENAPI, ASYNCAPI})
@@ -34,7 +36,7 @@ def make_server(
     """
     settings, rooms = service.settings, service.rooms
     try:
-        from signtusk_realtime.server.server import RealtimeServer  # noqa: PLC0415 - see the module
+        from signtusk_realtime.server.server import Address, RealtimeServer  # noqa: PLC0415 - see the module
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("signtusk_realtime"):
             raise
@@ -44,14 +46,26 @@ def make_server(
     return RealtimeServer(
         hub=rooms.hub,
         verbs=rooms.verbs,
-        policy=LoopbackPolicy(),
+        policy=rooms.policy,
         version=__version__,
         host=settings.host,
         port=settings.port if port is None else port,
         limits=rooms.limits,
         metrics=rooms.metrics,
+        tls=_tls(settings.tls),
+        administration=None if settings.admin_port is None else Address(settings.admin_host, settings.admin_port),
         websocket_path=websocket_path,
+        proxies=rooms.proxies,
+        carriers=rooms.carriers,
     )
+
+
+def _tls(settings: TlsSettings) -> Tls | None:
+    from signtusk_realtime.server.tls import Tls  # noqa: PLC0415 - see the module
+
+    if settings.certificate is None or settings.key is None:
+        return None
+    return Tls(Path(settings.certificate), Path(settings.key))
 
 
 class WebSocketServer:

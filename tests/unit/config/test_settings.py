@@ -12,6 +12,8 @@ from signtusk_realtime.errors import ConfigurationError
 PROMISED = {
     "host": "127.0.0.1",
     "port": 8080,
+    "admin_host": "127.0.0.1",
+    "admin_port": None,
     "database": "signtusk-realtime.db",
     "durability": "full",
     "heartbeat_interval": 30_000,
@@ -60,6 +62,8 @@ PROMISED = {
     "limits.batch": 1000,
     "limits.payload_bytes": 256 << 10,
     "limits.body_bytes": 8 << 20,
+    "tls.certificate": None,
+    "tls.key": None,
 }
 
 
