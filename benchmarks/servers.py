@@ -188,6 +188,6 @@ def running(server: Server, cpu: int | None, durability: str) -> Iterator[Runnin
                 raise NotStarted(f"{server.name}: {error}") from error
         try:
             _await_listening(process, port, server.name, log)
-            yield Running(server, process.pid, port, shown(command))
+            yield Running(server, process.pid, port, shown(command).replace(str(folder), "<folder>"))
         finally:
             _end(process)
