@@ -47,14 +47,14 @@ bench: ## measure against peers in the same run (ARGS='--short'); benchmarks/REA
 	@scripts/environment.sh bench
 	@.venv/bin/python -m benchmarks.run $(ARGS)
 
-conformance: setup ## the framing against the Autobahn testsuite (AUTOBAHN=<its folder>) and our own cases
+conformance: setup ## the framing against all of the Autobahn testsuite (AUTOBAHN=<its folder>; up to an hour) and our own cases
 	@if [[ -z "$$AUTOBAHN" ]]; then \
 		printf '%s\n' '**************************************************************************' \
 			'* AUTOBAHN is not given: the testsuite itself is NOT RUN, only our cases. *' \
 			'* make conformance AUTOBAHN=<folder that holds wstest.sh>                 *' \
 			'**************************************************************************' >&2; \
 	fi
-	@$(PYTEST) tests/conformance $(ARGS)
+	@AUTOBAHN_LONG=1 $(PYTEST) tests/conformance $(ARGS)
 
 spec: setup ## generate spec/openapi.json, spec/asyncapi.json and the reference pages from the types, the settings and the table of codes
 	@.venv/bin/python scripts/spec.py

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import zlib
 from pathlib import Path
 
 import pytest
@@ -138,13 +139,13 @@ REFUSED: list[tuple[str, bytes, list[ServerFrame], int]] = [
 ]
 
 
-async def converse(sent: bytes, *, piecewise: bool) -> list[ServerFrame]:
-    """Open a connection, send, and give every frame until the server ends it."""
+async def converse(sent: bytes, *, piecewise: bool, offer: bytes = b"", window_bits: int = 0) -> list[ServerFrame]:
+    """Open a connection, send, and give every frame until the server ends it. `offer`: of extensions; the window it leads to."""
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: echo_server.Echo(echo_server.LIMITS), "127.0.0.1", 0)
     async with server:
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
-        writer.write(HANDSHAKE)
+        writer.write(HANDSHAKE.replace(b"\r\n\r\n", b"\r\nSec-WebSocket-Extensions: " + offer + b"\r\n\r\n"))
         head = await reader.readuntil(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 101 ")
         assert b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n" in head
@@ -152,11 +153,12 @@ async def converse(sent: bytes, *, piecewise: bool) -> list[ServerFrame]:
             writer.write(piece)
             if piecewise:
                 await asyncio.sleep(0)
+        assert (b"Sec-WebSocket-Extensions" in head) is bool(window_bits)
         try:
             received = await reader.read()
         finally:
             writer.close()
-    frames = ServerFrames()
+    frames = ServerFrames(window_bits)
     result = frames.feed(received)
     assert not frames.rest, "the server ends between frames"
     return result
@@ -185,3 +187,38 @@ SHORT = [(name, sent, expected) for name, sent, expected in ANSWERED if len(sent
 async def test_pieces_of_one_byte_change_nothing(sent: bytes, expected: list[ServerFrame]) -> None:
     """A client may send its bytes one at a time."""
     assert await converse(sent, piecewise=True) == expected
+
+
+def deflated(payload: bytes, window_bits: int = 15) -> bytes:
+    compressor = zlib.compressobj(wbits=-window_bits)
+    return (compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
+
+
+OFFERS = [
+    ("13.1", b"permessage-deflate; client_max_window_bits", 12),
+    ("13.2", b"permessage-deflate; server_no_context_takeover", 12),
+    ("13.3", b"permessage-deflate; server_max_window_bits=9; client_max_window_bits", 9),
+    ("13.4", b"permessage-deflate; server_max_window_bits=15; client_max_window_bits", 12),
+    ("13.5", b"permessage-deflate; server_no_context_takeover; server_max_window_bits=9", 9),
+    ("13.7", b"permessage-deflate; server_max_window_bits=8, permessage-deflate; server_max_window_bits=9", 9),
+]
+JSON = b'{"type":"event","text":"%b"}' % (b"The parties agree as follows. " * 90)
+PACKED = deflated(JSON)
+COMPRESSED = (
+    client_frame(TEXT, deflated(b""), rsv=4)
+    + client_frame(TEXT, PACKED, rsv=4)
+    + client_frame(BINARY, deflated(bytes(range(256)) * 20), rsv=4)
+    + client_frame(TEXT, b"plain")
+    + client_frame(TEXT, PACKED[:7], final=False, rsv=4)
+    + client_frame(PING, b"?")
+    + client_frame(CONTINUATION, PACKED[7:])
+    + BYE
+)
+INFLATED = [text(b""), text(JSON), binary(bytes(range(256)) * 20), text(b"plain"), pong(b"?"), text(JSON), GOODBYE]
+
+
+@pytest.mark.parametrize("piecewise", [False, True], ids=["whole", "in pieces"])
+@pytest.mark.parametrize("offer,window_bits", [case[1:] for case in OFFERS], ids=[case[0] for case in OFFERS])
+async def test_compressed_messages_come_back(offer: bytes, window_bits: int, piecewise: bool) -> None:
+    """Groups 12 and 13: whatever was offered, each message by itself, with a window that the client asked for."""
+    assert await converse(COMPRESSED, piecewise=piecewise, offer=offer, window_bits=window_bits) == INFLATED
