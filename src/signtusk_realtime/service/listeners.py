@@ -144,6 +144,7 @@ class Listeners:
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException:
+            # Border, an application's callback: CancelledError is that of a future it looked at, and ends nobody else's telling.
             log.exception("a listener failed", extra={"event_name": event})
             return
         if inspect.isawaitable(outcome):

@@ -495,7 +495,7 @@ async def test_calls_from_elsewhere_are_refused_before_anything_is_done() -> Non
         def verbs() -> list[str]:
             refused = []
             for verb in (
-                lambda: asyncio.run(service.emit_organization_activity(ORGANIZATION, "x", {})),
+                lambda: asyncio.run(asyncio.wait_for(service.emit_organization_activity(ORGANIZATION, "x", {}), 5)),
                 lambda: service.handle_websocket_connection(Socket(), "u", ORGANIZATION),
                 lambda: service.subscribe_websocket(connection_id, {"type": "notifications"}),
                 lambda: service.disconnect(connection_id),
