@@ -18,12 +18,16 @@ OFFERS_PER_LOOK: Final = 16
 
 
 class Announcer:
-    """See the module. Woken by the hub, flushed by the flusher; `wake` wakes an organization that wants what it was offered."""
+    """See the module. Woken by the hub, flushed by the flusher.
 
-    __slots__ = ("_wake", "_waiting", "is_awake")
+    `wake` wakes an organization that wants what it was offered; `moved` is called for each that was offered something.
+    """
 
-    def __init__(self, wake: Callable[[Organization], None]) -> None:
+    __slots__ = ("_moved", "_wake", "_waiting", "is_awake")
+
+    def __init__(self, wake: Callable[[Organization], None], moved: Callable[[Organization], None]) -> None:
         self._wake = wake
+        self._moved = moved
         self._waiting: deque[tuple[Entry, Position, deque[Organization]]] = deque()
         self.is_awake = False
 
@@ -50,8 +54,10 @@ class Announcer:
                     if organization.position is None:
                         # Its log is about to be followed; nobody is in it yet.
                         organization.system = position
-                    elif organization.take_announcement(entry, position):
+                        continue
+                    if organization.take_announcement(entry, position):
                         self._wake(organization)
+                    self._moved(organization)
                 if organizations and clock() >= deadline:
                     return False
             self._waiting.popleft()

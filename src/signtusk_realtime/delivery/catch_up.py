@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
 from signtusk_realtime.delivery.connection import Connection
+from signtusk_realtime.delivery.encoded import Encoded, Page
 from signtusk_realtime.delivery.floors import Floors
-from signtusk_realtime.delivery.item import Item
 from signtusk_realtime.delivery.organization import Organization
 from signtusk_realtime.delivery.outlet import PatientOutlet
 from signtusk_realtime.delivery.outlined import Outlined
@@ -37,18 +37,11 @@ READ_BYTES: Final = 256 << 10
 """Read from the engine at once."""
 FILL_BYTES: Final = 8 << 20
 """Of what is read to fill a cold tail at most this much is kept whole; of the rest memory keeps who wants it."""
-ITEMS_BYTES: Final = 8 << 20
-"""Encoded events kept for others who catch up on the same: a storm encodes each event once."""
 KEPT_S: Final = 1.0
-"""How long that is kept after the last has caught up: those who come back in a storm do so one by one."""
-ITEM_OVERHEAD: Final = 1000
-FORMS: Final = 3
-"""An item may hold its body and a chunk for each of two formats."""
+"""How long what was encoded is kept after the last has caught up: those who come back in a storm do so one by one."""
 OUTLINED_AT_A_TIME: Final = 64
 """How many entries that memory knows by their keys alone are read between two turns of the loop."""
 RETRY_S: Final = 1.0
-NOT_HERE_YET_S: Final = 0.05
-"""How soon to look again for what a client has seen elsewhere: it is on its way to this node."""
 log = logging.getLogger(__name__)
 
 
@@ -86,9 +79,9 @@ class CatchUp:
         self._unfillable: set[LogName] = set()
         """Logs whose tail could not be filled, while anybody catches up."""
         self._outlined = Outlined(engine)
-        self._items_bytes = 0
-        self._items: OrderedDict[tuple[str, LogName, Position, Position], Item] = OrderedDict()
-        """By organization, the event's own log, and both positions of its cursor: one place may be reached by an event of either log."""
+        self._encoded = Encoded()
+        self._ahead: dict[Organization, dict[Connection, None]] = {}
+        """Those who have seen elsewhere what is on its way to this node."""
 
     @property
     def waiting(self) -> int:
@@ -107,9 +100,24 @@ class CatchUp:
             self._workers.add(worker)
             worker.add_done_callback(self._workers.discard)
 
+    def moved(self, organization: Organization) -> None:
+        """Note that more of a log has come to an organization. Cheap: nobody waits for that as a rule."""
+        if self._ahead:
+            for connection in self._ahead.pop(organization, ()):
+                self.begin(connection)
+
+    def forget(self, connection: Connection) -> None:
+        """Read on for it no more: it is closed."""
+        waiting = self._ahead.get(connection.organization) if self._ahead else None
+        if waiting is not None:
+            waiting.pop(connection, None)
+            if not waiting:
+                del self._ahead[connection.organization]
+
     async def close(self) -> None:
         """Stop reading; every connection has been closed."""
         self._waiting.clear()
+        self._ahead.clear()
         for timer in self._retries:
             timer.cancel()
         workers = list(self._workers)
@@ -147,8 +155,7 @@ class CatchUp:
         """Give up what was kept for others, if nobody catches up."""
         self._letting_go = None
         if not self._at_work:
-            self._items.clear()
-            self._items_bytes = 0
+            self._encoded.clear()
             self._unfillable.clear()
             self._outlined.clear()
 
@@ -162,8 +169,8 @@ class CatchUp:
         self._retries.add(timer)
 
     async def _bring_on(self, connection: Connection) -> bool:
-        """Write one page, or join; say whether there is more to do for it now."""
-        if not connection.is_open or not connection.is_behind or connection.is_paused:
+        """Write one page, and join where that was the last; say whether there is more to do for it now."""
+        if not _is_wanting(connection):
             return False
         organization, place = connection.organization, connection.place
         assert place is not None, "who is behind has a place"
@@ -172,16 +179,20 @@ class CatchUp:
             await self._advance(connection, place, SYSTEM_LOG, place.system)
         elif place.organization.offset < here.organization.offset:
             await self._advance(connection, place, LogName(organization.organization_id), place.organization)
-        elif place.offsets > here.offsets:
-            # The client got this far elsewhere, and this node has still to hear of it.
-            self._retry(connection, NOT_HERE_YET_S)
+        # Rule 2: nothing is awaited between this look and the joining.
+        if not _is_wanting(connection):
             return False
+        here, place = organization.here, connection.place
+        assert place is not None, "who is behind has a place"
+        if place.system.offset < here.system.offset or place.organization.offset < here.organization.offset:
+            return True
+        if place.offsets > here.offsets:
+            # The client got this far elsewhere, and this node has still to hear of it: `moved` goes on.
+            self._ahead.setdefault(organization, {})[connection] = None
         else:
-            # Rule 2: nothing is awaited between this look and the joining.
             connection.is_behind = False
             self._joined(connection)
-            return False
-        return True
+        return False
 
     async def _advance(self, connection: Connection, place: Place, name: LogName, position: Position) -> None:
         """Write one page of one log and move on. Where the tail does not reach back, the page comes from the engine."""
@@ -191,24 +202,32 @@ class CatchUp:
         tail = self._tails.of(name)
         live = _live(connection, name)
         if tail is not None and _serves(tail, position, live):
-            wanted = tail.find_outlined(connection.session.selection, position.offset, OUTLINED_AT_A_TIME)
+            selection, form = connection.session.selection, connection.form
+            key = (connection.organization.organization_id, name, place, live, selection, form.name)
+            page = self._encoded.page(key)
+            if page is not None:
+                self._hand_over(connection, page)
+                return
+            wanted = tail.find_outlined(selection, position.offset, OUTLINED_AT_A_TIME)
             if wanted and wanted[0] <= live.offset:
                 wanted = [offset for offset in wanted if offset <= live.offset]
                 looked_up = await self._outlined.read(name, position.epoch, wanted, PAGE_BYTES)
                 if _is_elsewhere(connection, place):
                     return
                 if looked_up:
-                    self._write(connection, place, name, looked_up, looked_up[-1])
+                    self._hand_over(connection, self._page(connection, place, name, looked_up, looked_up[-1]))
                     return
                 # Retention took it meanwhile, or the log is another: the engine's own answer tells which.
                 await self._read_page(connection, place, name, position)
                 return
-            entries, reached = tail.find(connection.session.selection, position.offset, PAGE_BYTES)
+            entries, reached = tail.find(selection, position.offset, PAGE_BYTES)
             if reached is not None and reached.offset > live.offset:
                 # Announcements are offered to organizations one by one; this one has not come to all that the node knows.
                 entries = [entry for entry in entries if entry.offset <= live.offset]
                 reached = tail.at(live.offset)
-            self._write(connection, place, name, entries, reached)
+            page = self._page(connection, place, name, entries, reached)
+            self._encoded.keep(key, page)
+            self._hand_over(connection, page)
             return
         if self._may_fill(name, _live(connection, name).offset - position.offset) and await self._fill(name, position):
             return
@@ -227,7 +246,8 @@ class CatchUp:
             entries = [entry for entry in page.entries if entry.offset <= live.offset]
             selection = connection.session.selection
             matching = [entry for entry in entries if selection.matches(entry.keys)]
-            self._write(connection, place, name, matching, entries[-1] if entries else None)
+            reached = entries[-1] if entries else None
+            self._hand_over(connection, self._page(connection, place, name, matching, reached))
 
     def _lose_track(self, connection: Connection, reason: str) -> None:
         connection.is_behind = False
@@ -273,47 +293,44 @@ class CatchUp:
         self._unfillable.add(name)
         return False
 
-    def _write(
+    def _page(
         self, connection: Connection, place: Place, name: LogName, entries: list[Entry], reached: Entry | None
-    ) -> None:
-        """Write these entries, each with its own cursor, and move the connection's place to `reached`."""
-        form, view = connection.form, connection.session.selection.view
-        if entries:
-            chunks = [
-                self._item(connection.organization, name, _moved(place, name, entry), entry).chunk(
-                    form, sees_whole(view, entry.keys)
-                )
-                for entry in entries
-            ]
-            outlet, joined = connection.outlet, form.join(chunks)
-            if isinstance(outlet, PatientOutlet):
-                outlet.write_events(joined, [None] * len(entries), is_from_log=True)
-            else:
-                connection.write(joined)
-                self._counters.read_from_log(len(entries))
-        if reached is not None:
-            connection.place = _moved(place, name, reached)
-        if entries:
-            connection.told = _moved(place, name, entries[-1]).offsets
+    ) -> Page:
+        """Put these entries together, each with its own cursor, for a connection at `place`."""
+        to = None if reached is None else _moved(place, name, reached)
+        if not entries:
+            return Page(None, 0, 0, to)
+        form, view, organization = connection.form, connection.session.selection.view, connection.organization
+        chunks = [
+            self._encoded.item(organization, name, _moved(place, name, entry), entry).chunk(
+                form, sees_whole(view, entry.keys)
+            )
+            for entry in entries
+        ]
+        return Page(form.join(chunks), len(entries), _moved(place, name, entries[-1]).offsets, to)
 
-    def _item(self, organization: Organization, name: LogName, place: Place, entry: Entry) -> Item:
-        key = (organization.organization_id, name, place.organization, place.system)
-        item = self._items.get(key)
-        if item is None:
-            item = self._items[key] = Item(entry, organization.cursor_at(place), place)
-            self._items_bytes += _cost(item)
-            while self._items_bytes > ITEMS_BYTES and len(self._items) > 1:
-                self._items_bytes -= _cost(self._items.popitem(last=False)[1])
-        return item
+    def _hand_over(self, connection: Connection, page: Page) -> None:
+        """Write a page, and move the connection's place."""
+        if page.joined is not None:
+            outlet = connection.outlet
+            if isinstance(outlet, PatientOutlet):
+                outlet.write_events(page.joined, [None] * page.events, is_from_log=True)
+            else:
+                connection.write(page.joined)
+                self._counters.read_from_log(page.events)
+            connection.told = page.told
+        if page.reached is not None:
+            connection.place = page.reached
+
+
+def _is_wanting(connection: Connection) -> bool:
+    """Say whether it can be read on for a connection now."""
+    return connection.is_open and connection.is_behind and not connection.is_paused
 
 
 def _is_elsewhere(connection: Connection, place: Place) -> bool:
     """Say whether a connection was closed or moved while the log was asked."""
     return not connection.is_open or connection.place is not place
-
-
-def _cost(item: Item) -> int:
-    return len(item.entry.body) * FORMS + ITEM_OVERHEAD
 
 
 def _serves(tail: Tail, position: Position, live: Position) -> bool:

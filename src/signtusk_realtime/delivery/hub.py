@@ -107,7 +107,7 @@ class Hub:
         """Follow the reserved logs and begin heartbeats. The engine was started with this hub as its sink."""
         loop = asyncio.get_running_loop()
         self._flusher = self._given_flusher or Flusher(loop.call_soon, loop.time)
-        self._announcer = Announcer(self._flusher.wake)
+        self._announcer = Announcer(self._flusher.wake, self._catch_up.moved)
         top = await self._engine.follow(SYSTEM_LOG)
         if self._system is None:
             self._system = top.position
@@ -161,6 +161,7 @@ class Hub:
         for entry in entries:
             is_wanted |= organization.take(entry, Position(epoch, entry.offset, entry.tag))
             self._tails.append(log, epoch, entry)
+        self._catch_up.moved(organization)
         if is_wanted:
             self._flusher.wake(organization)
 
@@ -383,6 +384,7 @@ class Hub:
         self.counters.disconnected(connection.transport, len(connection.session.subscriptions))
         self._wheel.remove(connection)
         self._progress.forget(connection)
+        self._catch_up.forget(connection)
         connection.organization.drop(connection)
         self._following.release(connection.organization)
 

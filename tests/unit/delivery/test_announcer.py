@@ -36,8 +36,8 @@ def organizations(count: int) -> list[Organization]:
 
 def test_organizations_are_offered_a_slice_at_a_time() -> None:
     """A slice that ends leaves the other organizations for the next one, with their positions where they were."""
-    turns, woken = Turns(), list[Organization]()
-    announcer = Announcer(woken.append)
+    turns, woken, moved = Turns(), list[Organization](), list[Organization]()
+    announcer = Announcer(woken.append, moved.append)
     everybody = organizations(OFFERS_PER_LOOK * 3)
     announcer.announce(announcement(1), at(1), everybody)
     announcer.announce(announcement(2), at(2), everybody)
@@ -55,11 +55,12 @@ def test_organizations_are_offered_a_slice_at_a_time() -> None:
     assert slices[:3] == [OFFERS_PER_LOOK * 2, OFFERS_PER_LOOK, 0]
     assert {o.system.offset for o in everybody} == {2}
     assert woken == []  # nobody subscribed
+    assert [moved.count(organization) for organization in everybody] == [2] * len(everybody)
 
 
 def test_an_organization_that_is_about_to_be_followed_moves_on() -> None:
     """Nobody is in it yet; whoever comes begins after the announcement."""
-    announcer = Announcer(lambda organization: None)
+    announcer = Announcer(lambda organization: None, lambda organization: None)
     coming = Organization("org123", at(0), lambda connection, place: None)
     announcer.announce(announcement(1), at(1), [coming])
     assert announcer.flush(lambda: 0.0, 1.0)

@@ -269,7 +269,7 @@ def test_whoever_goes_or_settles_within_a_flush_changes_nothing_for_the_others(
             assert got == due[:-1] or (how == "drop" and got == [])
         else:
             assert got == due
-    assert [one.seat for one in audience.members] == list(range(len(audience.members)))
+    assert [left.seat for left in audience.members] == list(range(len(audience.members)))
 
 
 def test_members_keep_their_seats() -> None:

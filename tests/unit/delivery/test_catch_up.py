@@ -6,7 +6,9 @@ import asyncio
 
 import pytest
 
-from signtusk_realtime.delivery.catch_up import AT_A_TIME, ITEMS_BYTES, KEPT_S
+from signtusk_realtime.delivery.catch_up import AT_A_TIME, KEPT_S
+from signtusk_realtime.delivery.encoded import ITEMS_BYTES, PAGES_BYTES
+from signtusk_realtime.delivery.place import Place
 from signtusk_realtime.engines.memory import MemoryEngine
 from signtusk_realtime.events.log import LogName, Page, Retention
 from signtusk_realtime.events.subscriptions import Subscription
@@ -18,6 +20,7 @@ from tests.support.engines import ManualClock
 pytestmark = pytest.mark.virtual_clock
 
 DOCUMENTS, ANNOUNCEMENTS = Subscription("document_updates"), Subscription("system_announcements")
+SIGNING = Subscription("signing_updates")
 
 
 async def test_a_place_reached_by_either_log_is_two_events() -> None:
@@ -87,6 +90,76 @@ async def test_no_cursor_goes_back() -> None:
         await node.happen()
         node.hub.paused(client.connection)
         assert client.ask({"type": "ping"})["cursor"] == told
+
+
+async def test_who_stands_at_the_same_place_is_written_the_same_bytes() -> None:
+    """A page is put together once for all who read the same from the same place, and for nobody else."""
+    async with started_node() as node:
+        live = await node.client()
+        beginning = live.subscribe(DOCUMENTS)["cursor"]
+        for _ in range(3):
+            await node.happen()
+            await node.happen("signature_status")
+        written = []
+        for wanted, form in ((DOCUMENTS, "frames"), (DOCUMENTS, "frames"), (SIGNING, "frames"), (DOCUMENTS, "stream")):
+            client = await node.client(form=form)
+            client.receive(_subscribe(wanted, beginning))
+            await settle()
+            written.append(client.outlet.writes[-1])
+            assert len(client.event_ids()) == 3
+        one, another, signing, stream = written
+        assert one is another
+        assert signing != one != stream
+
+
+async def test_a_page_is_not_found_by_who_is_elsewhere() -> None:
+    """What was kept for one place is no answer for another, nor once more has come in."""
+    async with started_node() as node:
+        live = await node.client()
+        beginning = live.subscribe(DOCUMENTS)["cursor"]
+        events = [await node.happen() for _ in range(3)]
+        await settle()
+        cursors = [message["cursor"] for message in live.messages()]
+        for after, due in ((beginning, events), (cursors[0], events[1:]), (cursors[1], events[2:])):
+            late = await node.client()
+            late.receive(_subscribe(DOCUMENTS, after))
+            await settle()
+            assert late.event_ids() == due
+        events.append(await node.happen())
+        late = await node.client()
+        late.receive(_subscribe(DOCUMENTS, beginning))
+        await settle()
+        assert late.event_ids() == events
+
+
+@pytest.mark.parametrize("kind", ["document_update", "system_announcement"])
+async def test_who_is_ahead_of_this_node_waits_for_what_comes(kind: str) -> None:
+    """A client that saw more elsewhere goes on in the step in which this node has heard of it too, and misses and doubles nothing."""
+    async with started_node() as node:
+        client, other = await node.client(), await node.client()
+        for one in (client, other):
+            one.subscribe(DOCUMENTS, ANNOUNCEMENTS)
+        here = client.connection.organization.here
+        seen = Place(here.organization._replace(offset=2), here.system)
+        if kind == "system_announcement":
+            seen = Place(here.organization, here.system._replace(offset=2))
+        for one in (client, other):
+            node.hub.resume(one.connection, seen)
+        began = asyncio.get_running_loop().time()
+        await settle()
+        node.hub.lost(other.connection)
+        for _ in range(2):
+            await settle()
+            assert client.connection.is_behind
+            await node.happen(kind)
+        await settle()
+        assert not client.connection.is_behind
+        assert client.event_ids() == []
+        following = await node.happen(kind)
+        await settle()
+        assert client.event_ids() == [following]
+        assert asyncio.get_running_loop().time() < began + 0.001
+        assert not node.hub._catch_up._ahead
 
 
 def _subscribe(wanted: Subscription, after: str) -> dict[str, object]:
@@ -163,12 +236,11 @@ async def test_what_was_encoded_for_others_is_bounded_and_let_go() -> None:
         while not kept._workers:
             await asyncio.sleep(0)
         while kept._workers:
-            most = max(most, kept._items_bytes)
+            most = max(most, kept._encoded.kept_bytes)
             await asyncio.sleep(0)
-        assert 0 < most <= ITEMS_BYTES
+        assert 0 < most <= ITEMS_BYTES + PAGES_BYTES
         await elapse(KEPT_S)
-        assert not kept._items
-        assert kept._items_bytes == 0
+        assert kept._encoded.kept_bytes == 0
 
 
 async def test_retention_bites_in_memory_too() -> None:
