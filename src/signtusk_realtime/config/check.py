@@ -13,9 +13,10 @@ from pathlib import Path
 from msgspec import Struct
 
 from signtusk_realtime.config.access import address_faults, auth_faults, is_loopback
-from signtusk_realtime.config.settings import SETTINGS, Settings, Value, settings_of, values_of
+from signtusk_realtime.config.settings import SETTINGS, Settings, TlsSettings, Value, settings_of, values_of
 from signtusk_realtime.config.sources import DEFAULT, read
 from signtusk_realtime.errors import ConfigurationError
+from signtusk_realtime.server.tls import Tls
 
 SERVE_DEFAULTS: Mapping[str, Value] = {"database": "signtusk-realtime.db"}
 """Where the command's defaults differ from those of an embedded service: a server that is started by itself keeps what it was given."""
@@ -76,6 +77,20 @@ def check(settings: Settings) -> None:
         raise InvalidSettings(faults)
 
 
+def _tls_faults(tls: TlsSettings) -> list[str]:
+    if tls.certificate is None and tls.key is None:
+        return []
+    if tls.key is None:
+        return ["tls.certificate: is given without tls.key; TLS needs both"]
+    if tls.certificate is None:
+        return ["tls.key: is given without tls.certificate; TLS needs both"]
+    try:
+        Tls(Path(tls.certificate), Path(tls.key))
+    except ConfigurationError as error:
+        return [error.message]
+    return []
+
+
 def contradictions(settings: Settings) -> list[str]:
     """Name what does not fit together. Every value alone is allowed."""
     faults: list[str] = []
@@ -87,6 +102,12 @@ def contradictions(settings: Settings) -> list[str]:
         )
     faults += auth_faults(settings.auth)
     faults += address_faults(settings)
+    if settings.auth.mode == "development" and settings.admin_port is not None and not is_loopback(settings.admin_host):
+        faults.append(
+            f"admin_host: development authentication lets everybody in and is refused on {settings.admin_host!r};"
+            " bind a loopback address such as 127.0.0.1"
+        )
+    faults += _tls_faults(settings.tls)
     if limits.payload_bytes > limits.body_bytes:
         faults.append(
             f"limits.payload_bytes: {limits.payload_bytes} bytes do not fit into limits.body_bytes ({limits.body_bytes});"

@@ -26,7 +26,10 @@ SERVICE: Final = Identity(user_id="service", organization_id=ANY_ORGANIZATION, s
 
 
 class Published(NamedTuple):
-    """Where a published event stands. `cursor` covers it; `duplicate`: it had been published before, and was not again."""
+    """Where a published event stands. `cursor` covers it; `duplicate`: it had been published before, and was not again.
+
+    The cursor of a repetition is empty where the event is no longer kept.
+    """
 
     event_id: str
     cursor: str
@@ -59,7 +62,8 @@ class Emitter:
         organization_id = published.organization_id
         await self._handed.settled(None if organization_id in (UNSET, ANY_ORGANIZATION) else str(organization_id))
         (result,) = await self._publish(SERVICE, publications)
-        return Published(result.event_id, result.cursor, result.duplicate)
+        cursor = "" if result.cursor is UNSET else result.cursor
+        return Published(result.event_id, cursor, result.duplicate)
 
 
 def _typed(kind: type[PublishedEvent], event: PublishedEvent | Mapping[str, object]) -> PublishedEvent:
