@@ -11,7 +11,7 @@ export AUTOBAHN
 
 PYTEST := .venv/bin/python -m pytest
 
-.PHONY: help setup runtime serve test faults check format bench conformance spec lock clean
+.PHONY: help setup runtime serve test faults check format bench fuzz conformance spec lock clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | while IFS=$$'\t' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -46,6 +46,10 @@ faults: setup ## kill and restart the real server for minutes: KILLS=200 RESTART
 bench: ## measure against peers in the same run (ARGS='--short'); benchmarks/README.md explains
 	@scripts/environment.sh bench
 	@.venv/bin/python -m benchmarks.run $(ARGS)
+
+fuzz: ## fuzz what comes in from strangers, guided by coverage (ARGS='--seconds 600 frames token')
+	@scripts/environment.sh fuzz
+	@.venv/bin/python -m tests.fuzz $(ARGS)
 
 conformance: setup ## the framing against all of the Autobahn testsuite (AUTOBAHN=<its folder>; up to an hour) and our own cases
 	@if [[ -z "$$AUTOBAHN" ]]; then \

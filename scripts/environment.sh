@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Bring .venv to what the locks say: scripts/environment.sh runtime|dev|bench
+# Bring .venv to what the locks say: scripts/environment.sh runtime|dev|bench|fuzz
 # Does nothing when that has been done for the very same locks. Nothing is installed but what a lock names with its hash.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -8,8 +8,9 @@ case ${1:-} in
 runtime) locks=(runtime) ;;
 dev) locks=(runtime dev) ;;
 bench) locks=(runtime dev bench) ;;
+fuzz) locks=(runtime dev fuzz) ;;
 *)
-    echo "usage: scripts/environment.sh runtime|dev|bench" >&2
+    echo "usage: scripts/environment.sh runtime|dev|bench|fuzz" >&2
     exit 2
     ;;
 esac

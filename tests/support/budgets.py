@@ -16,6 +16,7 @@ BUDGETS_S: Final = {
     "property": 60,
     "contract": 60,
     "conformance": 90,
+    "fuzz": 20,
     "e2e": 240,
     "faults": 90,
 }

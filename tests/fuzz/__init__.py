@@ -1,0 +1,1 @@
+"""Fuzzing: what comes in from strangers, as bytes that nobody wrote."""
