@@ -18,7 +18,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from signtusk_realtime.delivery import announcer, audience, catch_up
+from signtusk_realtime.delivery import announcer, audience, catch_up, encoded, outlined
 from signtusk_realtime.events.log import SYSTEM_LOG, Draft, Position, Retention
 from signtusk_realtime.events.subscriptions import Subscription
 from signtusk_realtime.protocol import cursor as cursors
@@ -56,8 +56,12 @@ def _small_bounds() -> Iterator[None]:
         patch.setattr(audience, "SHARE_BYTES", 2500)
         patch.setattr(catch_up, "PAGE_BYTES", 900)
         patch.setattr(catch_up, "READ_BYTES", 1800)
-        patch.setattr(catch_up, "FILL_BYTES", 9000)
-        patch.setattr(catch_up, "ITEMS_BYTES", 6000)
+        patch.setattr(catch_up, "FILL_BYTES", 6000)
+        patch.setattr(catch_up, "OUTLINED_AT_A_TIME", 3)
+        patch.setattr(outlined, "NEAR", 2)
+        patch.setattr(outlined, "KEPT_BYTES", 4000)
+        patch.setattr(encoded, "ITEMS_BYTES", 6000)
+        patch.setattr(encoded, "PAGES_BYTES", 6000)
         yield
 
 
