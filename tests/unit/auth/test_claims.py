@@ -106,6 +106,13 @@ def test_a_token_is_good_until_the_very_moment() -> None:
         identity(nbf=NOW_MS / 1000 + 0.001)
 
 
+@pytest.mark.parametrize("name", ["exp", "nbf", "iat"])
+def test_true_is_no_time(name: str) -> None:
+    """Although it would count as one in Python."""
+    with pytest.raises(Unauthenticated, match=f"{name} must be a number"):
+        identity(now_ms=0, **{name: True})
+
+
 def test_leeway_is_given_on_both_sides() -> None:
     """Clocks may differ by that much; the connection may stay as long as its token would be accepted."""
     rules = ClaimRules(leeway_ms=5000)

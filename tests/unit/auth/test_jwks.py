@@ -73,10 +73,12 @@ async def test_a_new_key_is_found_when_it_is_first_named() -> None:
     """Also several in a row: a fetch that brought what it was made for may be followed by another at once."""
     provider = Provider()
     keys = Jwks(provider)
+    began = asyncio.get_running_loop().time()
     for name in "abcde":
         provider.names = [*provider.names, name]
         assert await names(keys, name) == [name]
     assert provider.fetches == 5
+    assert asyncio.get_running_loop().time() == began
 
 
 async def test_unknown_names_cause_one_fetch_an_interval() -> None:

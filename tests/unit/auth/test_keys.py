@@ -10,7 +10,18 @@ from signtusk_realtime.auth.claims import ClaimRules
 from signtusk_realtime.auth.jwt import JwtAuthenticator, OneKey
 from signtusk_realtime.auth.keys import Key, public_key, secret_key
 from signtusk_realtime.errors import ConfigurationError, Forbidden, InvalidInput, Unauthenticated
-from tests.support.tokens import CLAIMS, NOW_S, SECRET, PrivateKey, ec_key, ed_key, private_pem, public_pem, rsa_key
+from tests.support.tokens import (
+    CLAIMS,
+    NOW_S,
+    SECRET,
+    PrivateKey,
+    ec_key,
+    ed_key,
+    private_pem,
+    public_pem,
+    rsa_key,
+    signature,
+)
 
 NOW_MS = NOW_S * 1000
 DEFAULTS = [
@@ -127,6 +138,15 @@ def test_a_private_key_that_is_none(pem: bytes) -> None:
     """Only what a service would accept the other half of."""
     with pytest.raises(ConfigurationError, match="private key"):
         minting.with_private_key(pem)
+
+
+async def test_a_key_is_used_as_it_is_meant_twice_over() -> None:
+    """Where keys are looked for and where a signature is checked: each refuses another algorithm by itself."""
+    secret, signed = secret_key(SECRET), b"a.b"
+    for algorithm, expected in (("HS256", True), ("HS384", False)):
+        mac = signature(algorithm, SECRET, signed)
+        assert secret.proves(algorithm, signed, mac) is expected
+        assert bool(await OneKey(secret).find(None, algorithm)) is expected
 
 
 async def test_who_says_to_be_somebody_else_is_refused() -> None:

@@ -61,7 +61,7 @@ class Desk:
             guest=structs.replace(guest(grant(document_id="doc123")), user_id="user123"),
             other=member("b"),
         )
-        connect = Connect(
+        self.connect = Connect(
             node.hub,
             limits=SessionLimits(),
             heartbeat_interval_ms=30_000,
@@ -69,7 +69,7 @@ class Desk:
             new_id=lambda prefix: prefix,
         )
         authorize = Authorize(application, monotonic_s=lambda: 0.0)
-        self.refresh = Refresher(node.hub, connect, self.tokens, control=self.control, authorize=authorize)
+        self.refresh = Refresher(node.hub, self.connect, self.tokens, control=self.control, authorize=authorize)
 
 
 @pytest.fixture
@@ -178,6 +178,18 @@ async def test_another_identity_is_told_apart(node: Node) -> None:
             await desk.refresh(client.connection, name)
         assert caught.value.code == "identity_mismatch"
     assert client.connection.session.identity.organization_id == "org123"
+
+
+async def test_a_closed_connection_leaves_no_deadline(node: Node) -> None:
+    """Or it would be kept in memory until its token ends."""
+    desk = Desk(node)
+    desk.tokens.identities["same"] = structs.replace(member(), expires_at=NOW + 3_600_000)
+    client = await subscribed(node)
+    await desk.refresh(client.connection, "same")
+    assert client.connection.due
+    assert desk.connect._lifetimes._due
+    desk.connect.closed(client.connection)
+    assert not desk.connect._lifetimes._due
 
 
 def test_a_session_renewed_is_compiled_anew() -> None:
