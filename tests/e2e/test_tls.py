@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
+import time
 import warnings
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
@@ -12,11 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import httpx2
+import jwt
 import pytest
 from websockets.asyncio.client import connect
 
 from signtusk_realtime import RealtimeService, ScalingConfig
-from signtusk_realtime.config import Settings, TlsSettings
+from signtusk_realtime.config import AuthSettings, Settings, TlsSettings
 from signtusk_realtime.server.server import RealtimeServer
 from signtusk_realtime.service import make_server
 from tests.support.certificates import Certificate, make_certificate
@@ -186,3 +188,31 @@ async def test_without_a_port_of_their_own_all_is_in_one_place() -> None:
                 f"http://127.0.0.1:{server.port}{path}", params={"userId": "u", "organizationId": "o", **query}
             )
             assert answer.status_code == 200
+
+
+SECRET = "a secret of thirty-two bytes or more"
+
+
+def token(*scopes: str) -> dict[str, str]:
+    claims = {"sub": "u", "org": "o", "exp": time.time() + 60, "scope": " ".join(scopes)}
+    return {"Authorization": f"Bearer {jwt.encode(claims, SECRET, 'HS256')}"}
+
+
+@pytest.mark.parametrize("admin_port", [None, 0])
+async def test_with_tokens_operators_ask_apart_or_as_administrators(admin_port: int | None) -> None:
+    """The metrics are for the scope, or for whoever reaches the listener; what concerns an organization needs the token on both."""
+    settings = Settings(auth=AuthSettings(mode="jwt", secret=SECRET), admin_port=admin_port)
+    async with serving(settings) as server, httpx2.AsyncClient() as http:
+
+        async def asked(port: int, path: str, headers: dict[str, str]) -> int:
+            return (await http.get(f"http://127.0.0.1:{port}{path}", headers=headers)).status_code
+
+        for path in OPERATORS:
+            public = [await asked(server.port, path, who) for who in ({}, token(), token("realtime:admin"))]
+            assert public == ([401, 403, 200] if admin_port is None else [404, 404, 404]), path
+        if server.administration is not None:
+            for path in ("/metrics", "/api/realtime/metrics"):
+                assert await asked(server.administration.port, path, {}) == 200
+            listed = "/api/realtime/connections"
+            for who, status in (({}, 401), (token(), 403), (token("realtime:admin"), 200)):
+                assert await asked(server.administration.port, listed, who) == status
