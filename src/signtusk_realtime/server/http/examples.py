@@ -191,7 +191,7 @@ DOCUMENT_HISTORY: Final = {
         }
     ]
 }
-CONFLICTS: Final = {"documentId": "doc123", "conflicts": [_CONFLICT]}
+DOCUMENT_CONFLICTS: Final = {"documentId": "doc123", "conflicts": [_CONFLICT]}
 RESOLVE: Final = {"decisions": [{"conflictId": "cfl_1", "rev": 1, "take": "incoming"}]}
 RESOLVED: Final = {
     "success": True,

@@ -93,7 +93,7 @@ def paths(schemas: SchemaOf, _: ServerLimits) -> Object:
                     query("status", {"enum": ["open", "all"], "default": "open"}, "Which."),
                     *identity(schemas),
                 ],
-                answers={200: json_answer("Conflicts.", ref("ConflictsAnswer"), examples.CONFLICTS)},
+                answers={200: json_answer("Conflicts.", ref("ConflictsAnswer"), examples.DOCUMENT_CONFLICTS)},
                 problems=_READ,
                 tag="documents",
             )
