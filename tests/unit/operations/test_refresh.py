@@ -19,7 +19,7 @@ from signtusk_realtime.operations.refresh import Refresher
 from signtusk_realtime.sessions.identity import Identity
 from signtusk_realtime.sessions.session import Session, SessionLimits
 from tests.support.clock import settle
-from tests.support.delivery import NOW, Client, Node, grant, guest, member, started_node, subscription
+from tests.support.delivery import NOW_MS, Client, Node, grant, guest, member, started_node, subscription
 
 pytestmark = pytest.mark.virtual_clock
 
@@ -65,7 +65,7 @@ class Desk:
             node.hub,
             limits=SessionLimits(),
             heartbeat_interval_ms=30_000,
-            now_ms=lambda: NOW,
+            now_ms=lambda: NOW_MS,
             new_id=lambda prefix: prefix,
         )
         authorize = Authorize(application, monotonic_s=lambda: 0.0)
@@ -183,7 +183,7 @@ async def test_another_identity_is_told_apart(node: Node) -> None:
 async def test_a_closed_connection_leaves_no_deadline(node: Node) -> None:
     """Or it would be kept in memory until its token ends."""
     desk = Desk(node)
-    desk.tokens.identities["same"] = structs.replace(member(), expires_at=NOW + 3_600_000)
+    desk.tokens.identities["same"] = structs.replace(member(), expires_at=NOW_MS + 3_600_000)
     client = await subscribed(node)
     await desk.refresh(client.connection, "same")
     assert client.connection.due
