@@ -50,6 +50,9 @@ class Offer(msgspec.Struct, frozen=True):
     bearer: str | None = None
 
 
+NOTHING_OFFERED: Final = Offer()
+
+
 class Upgrade(msgspec.Struct, frozen=True):
     """A handshake to be completed. `accept` proves that we read the client's key; `deflate`: what was agreed on about compression."""
 
@@ -82,28 +85,30 @@ def negotiate(method: bytes, http_version: str, headers: Headers, *, compression
     """
     if method != b"GET":
         return Refusal(405, "method_not_allowed", "a WebSocket is opened by GET", ((b"Allow", b"GET"),))
+    fields: dict[bytes, list[bytes]] = {}
+    for name, value in headers:
+        fields.setdefault(name, []).append(value.strip(b" \t"))
     # RFC 9110 §7.8: HTTP/1.0 knows no Upgrade, so one in such a request asks for nothing.
     if (
         http_version != "1.1"
-        or b"websocket" not in _tokens(headers, b"upgrade")
-        or b"upgrade" not in _tokens(headers, b"connection")
+        or b"websocket" not in _tokens(fields.get(b"upgrade", ()))
+        or b"upgrade" not in _tokens(fields.get(b"connection", ()))
     ):
         return _upgrade_required("this path speaks WebSocket; ask for the upgrade")
-    versions = _values(headers, b"sec-websocket-version")
-    if versions != [VERSION]:
+    if fields.get(b"sec-websocket-version") != [VERSION]:
         return _upgrade_required("the WebSocket version must be 13")
-    if len(_values(headers, b"host")) != 1:
+    if len(fields.get(b"host", ())) != 1:
         return _invalid("there must be exactly one Host header")
     # The bytes after the head are frames; a body would make their beginning a matter of opinion.
-    if _values(headers, b"transfer-encoding") or any(n != b"0" for n in _values(headers, b"content-length")):
+    if b"transfer-encoding" in fields or any(n != b"0" for n in fields.get(b"content-length", ())):
         return _invalid("the request must not have a body")
-    keys = _values(headers, b"sec-websocket-key")
+    keys = fields.get(b"sec-websocket-key", ())
     if len(keys) != 1 or not _KEY.fullmatch(keys[0]):
         return _invalid("Sec-WebSocket-Key must be 16 bytes in base64, once")
-    offer = parse_offer(headers)
+    offer = parse_offer(headers) if b"sec-websocket-protocol" in fields else NOTHING_OFFERED
     if offer is None:
         return _invalid("Sec-WebSocket-Protocol carries more than one token")
-    deflate = agree(_values(headers, b"sec-websocket-extensions")) if compression else None
+    deflate = agree(fields.get(b"sec-websocket-extensions", [])) if compression else None
     return Upgrade(_accept(keys[0]), offer, deflate)
 
 
@@ -134,8 +139,8 @@ def _values(headers: Headers, name: bytes) -> list[bytes]:
     return [value.strip(b" \t") for header, value in headers if header == name]
 
 
-def _tokens(headers: Headers, name: bytes) -> set[bytes]:
-    return {token.strip(b" \t").lower() for value in _values(headers, name) for token in value.split(b",")}
+def _tokens(values: Iterable[bytes]) -> set[bytes]:
+    return {token.strip(b" \t").lower() for value in values for token in value.split(b",")}
 
 
 def _upgrade_required(message: str) -> Refusal:

@@ -18,7 +18,9 @@ from typing import Final, NamedTuple
 
 import httptools
 from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 from uvicorn.server import ServerState
 
 from signtusk_realtime.errors import InvalidInput
@@ -26,7 +28,7 @@ from signtusk_realtime.server.deadlines import Deadlines
 from signtusk_realtime.server.entrance import NativeProtocol, ServerLimits
 from signtusk_realtime.server.origins import VARY
 from signtusk_realtime.server.problems import HeaderPairs, Problem, encode_response, problem, problem_of
-from signtusk_realtime.server.request import RequestHead, settle_host, target_of
+from signtusk_realtime.server.request import RequestHead, announced_bytes, settle_host, target_of
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +139,9 @@ class Front(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the base class
         """Begin, with the deadline of the first head."""
-        super().connection_made(transport)
+        # Why not the base class's: it asks the kernel for both addresses, and a request that is handed over needs neither.
+        self.connections.add(self)
+        self.transport, self.flow = transport, FlowControl(transport)
         if self._fronts.is_stopping:
             transport.close()
         else:
@@ -233,8 +237,7 @@ class Front(HttpToolsProtocol):
         """Decide who answers."""
         if self._is_passed_over:
             return
-        self._awaits_head = False
-        self._has_completed = True
+        self._awaits_head, self._has_completed = False, True
         self._fronts.heads.discard(self)
         version = self.parser.get_http_version()
         if version not in _VERSIONS:
@@ -251,9 +254,13 @@ class Front(HttpToolsProtocol):
             if make is not None:
                 self._hand_over = HandOver(make, RequestHead(b"GET", path, query, self.headers, version))
                 return
-        if self._announced_bytes() > self._fronts.limits.body_bytes:
+        if announced_bytes(self.headers) > self._fronts.limits.body_bytes:
             self._refuse(self._body_too_large())
             return
+        if self.scheme is None:
+            self.server, self.client = get_local_addr(self.transport), get_remote_addr(self.transport)
+            self.scheme = "https" if is_ssl(self.transport) else "http"
+            self.scope.update({"server": self.server, "client": self.client, "scheme": self.scheme})
         super().on_headers_complete()
         if self._fronts.is_stopping:
             self.cycle.keep_alive = False
@@ -378,10 +385,6 @@ class Front(HttpToolsProtocol):
         self._has_begun = False
         self._head_bytes = 0
         self._fronts.heads.add(self)
-
-    def _announced_bytes(self) -> int:
-        # The parser has refused what is not one number already.
-        return next((int(value) for name, value in self.headers if name == b"content-length"), 0)
 
     def _body_too_large(self) -> Problem:
         return problem("payload_too_large", f"a body may have {self._fronts.limits.body_bytes} bytes at most")

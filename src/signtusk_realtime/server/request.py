@@ -75,6 +75,11 @@ def single_header(headers: Headers, name: bytes) -> bytes | None:
     return values[0].strip(b" \t") if values else None
 
 
+def announced_bytes(headers: Headers) -> int:
+    """Give the length of the body that a head announces; the parser has refused what is not one number already."""
+    return next((int(value) for name, value in headers if name == b"content-length"), 0)
+
+
 def settle_host(target: bytes, headers: list[tuple[bytes, bytes]], version: str) -> None:
     """Leave exactly the name that was asked for in `Host`: that of an absolute target counts before the header's (RFC 9112 §3.2).
 

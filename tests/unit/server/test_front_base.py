@@ -37,7 +37,12 @@ def test_the_minor_is_the_one_that_was_read() -> None:
 async def test_the_members_we_extend_are_there() -> None:
     """Methods with their arguments, and the state they keep, of one connection with one request in progress."""
     protocol = base.HttpToolsProtocol(Config(_app, log_config=None, lifespan="off", ws="none"), ServerState(), {})
+    before = dict(vars(protocol))
     protocol.connection_made(_Transport())  # type: ignore[arg-type]  # all that the class asks of one
+    # Front does this itself, the last three later (`on_headers_complete`); beside these it is in `connections`, see below.
+    changed = {name for name, value in vars(protocol).items() if value != before.get(name)}
+    assert changed <= {"transport", "flow", "server", "client", "scheme", "connections", "server_state"}
+    assert (before["server"], before["client"], before["scheme"]) == (None, None, None)
     arguments = {
         name: list(inspect.signature(getattr(protocol, name)).parameters)
         for name in (
@@ -74,6 +79,8 @@ async def test_the_members_we_extend_are_there() -> None:
         "_unset_keepalive_if_required": [],
     }
     protocol.data_received(b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n")
+    for name in ("server", "client", "scheme"):
+        assert protocol.scope[name] == getattr(protocol, name)
     assert protocol in protocol.server_state.connections
     assert protocol.connections is protocol.server_state.connections
     assert len(protocol.server_state.tasks) == 1
