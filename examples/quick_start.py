@@ -54,7 +54,7 @@ async def publish(service: RealtimeService, number: int) -> None:
     await service.emit_signature_status_update(
         SignatureStatusEvent(
             signing_request_id="req123",
-            document_id="doc123",
+            document_id="doc456",  # one that is signed is edited no more
             recipient_id="recipient123",
             status="signed",
             user_id="user456",

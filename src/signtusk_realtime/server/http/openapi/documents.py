@@ -42,7 +42,7 @@ TYPES: Final = (
     TransitionAnswer,
 )
 _BODY: Final = ("invalid_json", "invalid_message", "limit_exceeded", "unsupported_media_type", "payload_too_large")
-_READ: Final = (*WITH_IDENTITY, "invalid_message", "unknown_document", "unavailable")
+_READ: Final = (*WITH_IDENTITY, "invalid_message", "not_found", "unknown_document", "unavailable")
 _REFUSED: Final = (400, 403, 404, 409, 410, 412, 413, 423, 428)
 
 
@@ -59,7 +59,7 @@ def paths(schemas: SchemaOf, _: ServerLimits) -> Object:
         "As it is, or as it was. Subscribing from its cursor misses nothing and repeats nothing.",
         parameters=[document, version, client, *identity(schemas)],
         answers={200: json_answer("The document.", ref("DocumentAnswer"), examples.DOCUMENT)},
-        problems=(*_READ, "not_found", "version_mismatch"),
+        problems=(*_READ, "version_mismatch"),
         tag="documents",
     )
     # Only a version that is no longer kept: one that is to come is not found.
