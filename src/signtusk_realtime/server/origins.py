@@ -66,22 +66,30 @@ class LoopbackPolicy:
 class AllowedOrigins:
     """Pages that an operator named, and our own; everybody who is no page passes, and is asked for a token.
 
-    `allowed`: origins as browsers write them. `public_url`: how clients reach us, which is then our own origin; without it that is `http` and
-    the name that was asked for. A name that somebody else's DNS points to us is ours then: no harm, since such a page has no token of anybody.
+    `allowed`: origins as browsers write them. `public_url`: how clients reach us, which is then our own origin; without it that is
+    the name that was asked for, by `https` where we speak TLS ourselves (`is_tls`), else by `http`. A name that somebody else's DNS points to us is ours then: no harm, since such a page has no token of anybody.
     """
 
-    def __init__(self, allowed: Iterable[str], public_url: str | None = None) -> None:
+    def __init__(self, allowed: Iterable[str], public_url: str | None = None, *, is_tls: bool = False) -> None:
         self._allowed = frozenset(origin.encode("ascii") for origin in allowed)
         self._own = None if public_url is None else origin_of(public_url)
+        self._scheme, self._default_port = (b"https://", b":443") if is_tls else (b"http://", b":80")
 
     def allow(self, headers: Headers) -> HeaderPairs:
         """See the port."""
         origins = [value for name, value in headers if name == b"origin"]
         if not origins:
             return (VARY,)
-        if len(origins) > 1 or not (origins[0] in self._allowed or origins[0] == (self._own or _asked(headers))):
+        if len(origins) > 1 or not (origins[0] in self._allowed or origins[0] == (self._own or self._asked(headers))):
             raise Forbidden("this page's origin is not allowed here", code="origin_not_allowed")
         return _welcome(origins[0])
+
+    def _asked(self, headers: Headers) -> bytes | None:
+        """Give our own origin as the request names us; None if that is unclear."""
+        hosts = [value for name, value in headers if name == b"host"]
+        if len(hosts) != 1 or not hosts[0]:
+            return None
+        return self._scheme + hosts[0].lower().removesuffix(self._default_port)
 
 
 def origin_of(url: str) -> bytes:
@@ -90,12 +98,6 @@ def origin_of(url: str) -> bytes:
     name = re.split("[/?#]", rest, maxsplit=1)[0]
     default = ":443" if scheme == "https" else ":80"
     return f"{scheme}://{name.removesuffix(default)}".encode("ascii")
-
-
-def _asked(headers: Headers) -> bytes | None:
-    """Give our own origin as the request names us; None if that is unclear."""
-    hosts = [value for name, value in headers if name == b"host"]
-    return b"http://" + hosts[0].lower().removesuffix(b":80") if len(hosts) == 1 and hosts[0] else None
 
 
 def _welcome(origin: bytes) -> HeaderPairs:

@@ -168,7 +168,7 @@ def _furnished(
 def _policy(settings: Settings) -> OriginPolicy:
     if settings.auth.mode == "development":
         return LoopbackPolicy()
-    return AllowedOrigins(settings.allowed_origins, settings.public_url)
+    return AllowedOrigins(settings.allowed_origins, settings.public_url, is_tls=settings.tls.certificate is not None)
 
 
 def _authenticator(settings: Settings, begun: AsyncExitStack) -> Authenticator:

@@ -138,3 +138,12 @@ def test_the_origin_of_an_address(url: str, origin: bytes) -> None:
 def test_only_what_a_browser_would_send_can_be_allowed(text: str, is_one: bool) -> None:
     """A setting that no Origin could ever equal is told, rather than waited for in vain."""
     assert is_origin(text) is is_one
+
+
+def test_our_own_origin_is_https_where_we_speak_tls() -> None:
+    """With a certificate of our own and no public_url, the page that we were asked for by https is ours, and the one by http is not."""
+    policy = AllowedOrigins((), is_tls=True)
+    host = (b"host", b"rt.example.com:443")
+    assert not is_refused("https://rt.example.com", policy, host)
+    assert is_refused("http://rt.example.com", policy, host)
+    assert is_refused("https://rt.example.com:8443", policy, host)
