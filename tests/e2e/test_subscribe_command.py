@@ -37,7 +37,8 @@ async def test_thousands_of_events_through_a_pipe(server: Served, tmp_path: Path
     """What `publish` reads from a pipe, `subscribe` writes to one: each event once, in order, and both end with 0."""
     organization = f"pipe-{transport}"
     lines = b"".join(
-        json.dumps(document_update(f"d{n % 7}", organization, metadata={"n": n})).encode() + b"\n" for n in range(EVENTS)
+        json.dumps(document_update(f"d{n % 7}", organization, metadata={"n": n})).encode() + b"\n"
+        for n in range(EVENTS)
     )
     follow = ("subscribe", *options(server, organization, transport), "--count", str(EVENTS))
     async with piped(*follow, cwd=tmp_path) as subscriber:

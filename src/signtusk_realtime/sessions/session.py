@@ -156,7 +156,6 @@ class Session:
         self.subscriptions = rest
         self.selection = compile_selection([s for _, s in rest], self.identity)
 
-
     def renew(self, identity: Identity, allowed: Collection[Subscription]) -> tuple[str, ...]:
         """Go on as `identity`; give the ids of the subscriptions that end, for it may not have them or they are not among `allowed`."""
         kept = [pair for pair in self.subscriptions if pair[1] in allowed and may_subscribe(pair[1], identity)]

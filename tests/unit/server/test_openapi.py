@@ -74,7 +74,11 @@ def test_every_route_is_described() -> None:
         websocket_path=WEBSOCKET,
     )
     routes = [route for route in api._app.routes if isinstance(route, Route) and route.path != WEBSOCKET]
-    served = {f"{method} {route.path.replace('{document_id:path}', '{documentId}')}" for route in routes for method in (route.methods or set()) - {"HEAD"}}
+    served = {
+        f"{method} {route.path.replace('{document_id:path}', '{documentId}')}"
+        for route in routes
+        for method in (route.methods or set()) - {"HEAD"}
+    }
     # A native protocol stands before this application for the event stream.
     assert served | {"GET /api/realtime/events"} == {name for name, _ in operations()}
 
