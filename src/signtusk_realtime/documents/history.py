@@ -29,12 +29,16 @@ GENESIS: Final = "0" * 64
 
 
 class Header(Struct, rename="camel", frozen=True, kw_only=True, omit_defaults=True):
-    """Who did what, when, on which base, with which outcome. `conflicts` are ids; `state` is the one after a transition."""
+    """Who did what, when, on which base, with which outcome. `conflicts` are ids; `state` is the one after a transition.
+
+    `connection_id`: where the edit came from whose client has no name of its own.
+    """
 
     version: int
     kind: EntryKind
     user_id: str
     client_id: str = ""
+    connection_id: str = ""
     change_id: str
     seq: int | UnsetType = UNSET
     base_version: int

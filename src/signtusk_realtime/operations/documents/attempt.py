@@ -28,12 +28,13 @@ from signtusk_realtime.events.log import LogName
 from signtusk_realtime.operations.documents import records
 from signtusk_realtime.operations.documents.asking import Asking
 from signtusk_realtime.operations.documents.commits import Keeping
-from signtusk_realtime.operations.documents.lanes import Lane
 from signtusk_realtime.operations.documents.records import Head
-from signtusk_realtime.operations.documents.store import Asker, DocumentStore, Loaded
+from signtusk_realtime.operations.documents.store import RECENT, Asker, DocumentStore, Loaded
 from signtusk_realtime.operations.documents.workshop import Workshop
 from signtusk_realtime.protocol.edits import EditOutcome
 
+BLAMED: Final = 4 * RECENT
+"""How many versions before its base are looked through for who last changed a place that an edit clashes with."""
 _EMPTY: Final[Object] = {}
 
 
@@ -57,7 +58,6 @@ class Attempt:
         workshop: Workshop,
         rules: DocumentRules,
         log: LogName,
-        lane: Lane,
         loaded: Loaded,
         asker: Asker,
         asking: Asking,
@@ -74,7 +74,6 @@ class Attempt:
         self._store = store
         self._workshop = workshop
         self._rules = rules
-        self._lane = lane
         self._since: list[Entry] = []
         """Entries after the base, oldest first."""
 
@@ -84,7 +83,7 @@ class Attempt:
         self._check_number()
         if loaded.head is None:
             return await self._begin()
-        if asking.is_creation:
+        if asking.is_creation and self.head.state != "deleted":
             if equal(put_on(_EMPTY, asking.edit), self.head.data):
                 return Resolution("noop", self.head.data, (), (), ())
             raise Refused(f"the document exists, at version {self.head.version}", code="already_exists")
@@ -116,6 +115,10 @@ class Attempt:
         asking = self.asking
         if not asking.is_creation and not asking.adopts:
             raise Refused("there is no such document; baseVersion 0 creates it", code="unknown_document")
+        if asking.epoch not in (None, self.loaded.epoch):
+            raise Refused("the log began anew, without this document", code="version_mismatch", reason="epoch")
+        if asking.if_version not in (None, 0):
+            raise Refused("the document begins with this edit", code="version_mismatch", reason="precondition")
         if asking.base_version not in (None, 0):
             raise Refused(
                 f"version {asking.base_version} is to come; the document begins with this edit",
@@ -164,15 +167,11 @@ class Attempt:
         asking, header = self.asking, entry.header
         if header.user_id != asking.user_id:
             return False
-        if asking.base_version is None and not asking.client_id:
-            return True
         if asking.client_id:
             seq = header.seq
             is_later = asking.seq is not None and seq is not UNSET and seq >= asking.seq
             return header.client_id == asking.client_id and not is_later
-        if asking.connection_id is None or header.client_id:
-            return False
-        return self._lane.connections.get(header.version) == asking.connection_id
+        return asking.connection_id is not None and header.connection_id == asking.connection_id
 
     def entry(
         self,
@@ -190,6 +189,7 @@ class Attempt:
             kind=kind,
             user_id=asking.user_id,
             client_id=asking.client_id,
+            connection_id="" if asking.client_id else asking.connection_id or "",
             change_id=asking.change_id,
             seq=UNSET if asking.seq is None else asking.seq,
             base_version=self.base.version,
@@ -201,7 +201,7 @@ class Attempt:
         body = Body(change=change, changed=resolution.changed, ops=resolution.ops, paths=touched(resolution.ops))
         return seal(header, body, salt=salt, prev_hash=self.head.hash)
 
-    def records_of(
+    async def records_of(
         self,
         conflicts: Sequence[Conflict],
         *,
@@ -217,7 +217,7 @@ class Attempt:
                 conflict_id=UNSET if new_id is None else new_id("cfl"),
                 document_id=asking.document_id,
                 change_id=asking.change_id,
-                user_id=self._last_changer(each.refers_to or each.place.path),
+                user_id=await self._last_changer(each.refers_to or each.place.path),
                 incoming_user_id=asking.user_id,
                 base_version=self.base.version,
                 current_version=version,
@@ -239,12 +239,24 @@ class Attempt:
             ops=(),
         )
 
-    def _last_changer(self, path: Path) -> str:
-        for entry in reversed(self._since):
-            paths = map(parse_pointer, () if entry.body is None else entry.body.paths)
-            if any(contains(one, path) or contains(path, one) for one in paths):
-                return entry.header.user_id
-        return self._since[-1].header.user_id if self._since else self.asking.user_id
+    async def _last_changer(self, path: Path) -> str:
+        """Give who last changed a place: mostly since the base, but before it where the author said what he had seen, or a reference broke."""
+        found = _changer(self._since, path)
+        last = self.base.version
+        lowest = max(self.head.oldest, last - BLAMED)
+        while found is None and last > lowest:
+            first = max(lowest, last - RECENT) + 1
+            found = _changer(await self._store.entries(self.log, self.loaded, first, last), path)
+            last = first - 1
+        return found or (self._since[-1].header.user_id if self._since else self.asking.user_id)
+
+
+def _changer(entries: Sequence[Entry], path: Path) -> str | None:
+    for entry in reversed(entries):
+        paths = map(parse_pointer, () if entry.body is None else entry.body.paths)
+        if any(contains(one, path) or contains(path, one) for one in paths):
+            return entry.header.user_id
+    return None
 
 
 def _within_limits(resolution: Resolution, before: Object) -> Resolution:

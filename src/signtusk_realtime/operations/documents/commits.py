@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import msgspec
 
@@ -17,6 +18,8 @@ from signtusk_realtime.events.log import Commit, Committed, Draft, Key, LogName,
 from signtusk_realtime.operations.documents import records
 from signtusk_realtime.operations.documents.records import SNAPSHOT_EVERY, Head, Statistics
 from signtusk_realtime.operations.documents.store import DocumentStore, Loaded
+
+COUNTING_TRIES: Final = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,20 +83,44 @@ async def carry_out(
         if version % SNAPSHOT_EVERY == 0:
             put.append(records.put(records.snapshot_key(document_id, version), step.head.data))
     delete += _parked_no_more(step)
-    counted = statistics = _difference(loaded.open_records, step.open_records)
-    if statistics != Statistics():
-        known, held = await store.statistics(log)
-        expect.append((records.CONFLICT_STATISTICS, held))
-        statistics = _sum(known, statistics)
-        put.append(records.put(records.CONFLICT_STATISTICS, statistics, version=held + 1))
-    outcome = await store.engine.commit(log, Commit(step.events, loaded.epoch, expect, put, delete))
-    happened = isinstance(outcome, Committed) and not (outcome.placed and outcome.placed[0].duplicate)
-    if happened and counted != Statistics():
-        store.counted(log, statistics)
-    if happened and step.head is not None:
+    commit = Commit(step.events, loaded.epoch, expect, put, delete)
+    more = _difference(loaded.open_records, step.open_records)
+    if more == Statistics():
+        outcome = await store.engine.commit(log, commit)
+    else:
+        outcome = await _commit_counted(store, log, commit, more)
+    if _happened(outcome) and step.head is not None:
         loaded.size = size
         loaded.advance(step.head, revision, step.open_records, step.entry)
     return outcome
+
+
+async def _commit_counted(
+    store: DocumentStore, log: LogName, commit: Commit, more: Statistics
+) -> Committed | Stale | Reused:
+    """Commit, and count in the same step what there is to decide more, or less.
+
+    The count is one record of the whole organization. Here its writers go one after the other, and being overtaken in it by another node
+    is no reason to decide anew.
+    """
+    async with store.counting(log):
+        tries = 0
+        while True:
+            tries += 1
+            known, held = await store.statistics(log)
+            figures = _sum(known, more)
+            expect = (*commit.expect, (records.CONFLICT_STATISTICS, held))
+            put = (*commit.put, records.put(records.CONFLICT_STATISTICS, figures, version=held + 1))
+            outcome = await store.engine.commit(log, commit._replace(expect=expect, put=put))
+            if _happened(outcome):
+                store.counted(log, figures)
+            is_overtaken = isinstance(outcome, Stale) and tuple(outcome.keys) == (records.CONFLICT_STATISTICS,)
+            if not is_overtaken or tries == COUNTING_TRIES:
+                return outcome
+
+
+def _happened(outcome: Committed | Stale | Reused) -> bool:
+    return isinstance(outcome, Committed) and not (outcome.placed and outcome.placed[0].duplicate)
 
 
 def _parked_no_more(step: Step) -> list[Key]:

@@ -14,6 +14,7 @@ from signtusk_realtime.delivery.hub import Hub
 from signtusk_realtime.documents.refusals import Refused
 from signtusk_realtime.engines.engine import Engine
 from signtusk_realtime.errors import Forbidden, RealtimeError
+from signtusk_realtime.events.log import LogName
 from signtusk_realtime.operations.documents import access
 from signtusk_realtime.operations.documents.asking import from_client
 from signtusk_realtime.operations.documents.attempt import DocumentRules
@@ -65,8 +66,11 @@ class Documents:
             if body.document_id is not UNSET and body.document_id != document_id:
                 raise Refused("the body names another document than the path", code="invalid_message")
             asking = from_client(body, document_id, identity.user_id, connection_id=connection_id)
-        except (Forbidden, Refused) as error:
+        except Forbidden as error:
             return refusal(error, body.change_id)
+        except Refused as error:
+            log = LogName(identity.organization_id)
+            return refusal(error, body.change_id, await self.store.load(log, document_id))
         edited = await self.edits(identity.organization_id, asking)
         return edited.outcome
 

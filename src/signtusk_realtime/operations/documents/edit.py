@@ -96,12 +96,12 @@ class EditDocument:
         has_number = asking.seq is not None and asking.client_id != ""
         author = records.author_key(asking.document_id, asking.user_id, asking.client_id) if has_number else None
         change = records.change_key(asking.document_id, asking.user_id, asking.client_id, asking.change_id)
-        asker = await self._store.asker(log, change, author, records.lease_key(asking.document_id))
+        asker = await self._store.asker(log, records.lease_key(asking.document_id), change, author)
         if asker.remembered is not None:
-            return await self._repeat(log, loaded, asking, asker.remembered)
+            return await self._repeat(log, loaded, asking, asker.remembered, is_fresh=is_fresh)
         if await self._moves.end_correction(log, lane, loaded, asker):
             return None
-        attempt = Attempt(self._store, self._workshop, self._rules, log, lane, loaded, asker, asking, received_at)
+        attempt = Attempt(self._store, self._workshop, self._rules, log, loaded, asker, asking, received_at)
         try:
             resolution = await attempt.decide()
         except Refused as error:
@@ -130,13 +130,15 @@ class EditDocument:
         if committed.placed and committed.placed[0].duplicate:
             # The event is known, but the change is not: its outcome is older than what is remembered.
             return None if not is_fresh else Edited(attempt.noop(), committed)
-        if step.entry is not None and asking.client_id == "" and asking.connection_id is not None:
-            lane.connections[step.entry.header.version] = asking.connection_id
         self._lanes.weigh(lane, loaded.size * (1 + len(loaded.versions)))
         return Edited(outcome, committed)
 
-    async def _repeat(self, log: LogName, loaded: Loaded, asking: Asking, remembered: Remembered) -> Edited:
+    async def _repeat(
+        self, log: LogName, loaded: Loaded, asking: Asking, remembered: Remembered, *, is_fresh: bool
+    ) -> Edited | None:
         if remembered.digest != asking.digest:
+            if not is_fresh:
+                return None
             if asking.announced is not None:
                 await placed_before(self._store, log, asking.announced.event_id, asking.announced.digest)
             error = Refused(
@@ -154,8 +156,9 @@ class EditDocument:
         timestamp = format_milliseconds(attempt.received_at)
         makes_version = bool(resolution.ops) or loaded.head is None
         version = head.version + 1 if makes_version else head.version
-        is_kept = resolution.status in ("merged", "parked")
-        conflicts = attempt.records_of(
+        # Also of an edit that changes nothing: what lost against it is told and kept all the same.
+        is_kept = resolution.status != "rejected"
+        conflicts = await attempt.records_of(
             resolution.conflicts, version=version, timestamp=timestamp, new_id=self._new_id if is_kept else None
         )
         step = Step(loaded=loaded)
@@ -175,7 +178,7 @@ class EditDocument:
         step.decided = [*superseded, *(each for each in conflicts if is_kept and each.status != "open")]
         if makes_version:
             step.entry = attempt.entry(resolution, version, conflicts if is_kept else (), timestamp, self._new_secret())
-        if makes_version or is_kept:
+        if makes_version or (is_kept and conflicts):
             step.head = Head(
                 version=version,
                 start=head.start,

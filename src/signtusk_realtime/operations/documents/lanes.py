@@ -24,13 +24,12 @@ KEPT_BYTES: Final = 64 << 20
 
 
 class Lane:
-    """One document's turn. `connections`: which connection made a version, where its client has no name of its own."""
+    """One document's turn, and what the last one left in memory."""
 
-    __slots__ = ("_waiting", "connections", "is_taken", "loaded", "size")
+    __slots__ = ("_waiting", "is_taken", "loaded", "size")
 
     def __init__(self) -> None:
         self.loaded: Loaded | None = None
-        self.connections: dict[int, str] = {}
         self.size = 0
         self.is_taken = False
         self._waiting: deque[asyncio.Future[None]] = deque()
@@ -54,7 +53,8 @@ class Lane:
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
                 self.leave()
-            else:
+            # Whoever left in the meantime has passed it over already.
+            elif turn in self._waiting:
                 self._waiting.remove(turn)
             raise
 
@@ -104,9 +104,12 @@ class Lanes:
     def _trim(self) -> None:
         if len(self._lanes) <= LANES and self._size <= KEPT_BYTES:
             return
-        for key, lane in list(self._lanes.items()):
+        size, count, idle = self._size, len(self._lanes), []
+        for key, lane in self._lanes.items():
+            if count <= LANES and size <= KEPT_BYTES:
+                break
             if not lane.is_taken:
-                self._size -= lane.size
-                del self._lanes[key]
-            if len(self._lanes) <= LANES and self._size <= KEPT_BYTES:
-                return
+                size, count = size - lane.size, count - 1
+                idle.append(key)
+        for key in idle:
+            self._size -= self._lanes.pop(key).size

@@ -1,6 +1,6 @@
 """Keep corrections alive while their holder is there, and end them when he is not.
 
-Owns: looking after the leases that began on this node.   Not: what a lease is (documents/lease.py), going back to sent (moves.py).
+Owns: looking after the leases that began or were met on this node.   Not: what a lease is (documents/lease.py), going back to sent (moves.py).
 Rule 1: an open connection of the holder renews; 5 s without one, after there was one, end it.   Rule 2: one timer for all, and none while
 there is no lease.   Rule 3: a lease that was renewed by nobody ends by itself; then whoever reads the document first takes it back.
 """
@@ -46,10 +46,12 @@ class Leases:
         self._hub = hub
         self._held: dict[tuple[LogName, str], _Held] = {}
         self._task: asyncio.Task[None] | None = None
+        self._is_closed = False
         moves.leased = self._begun
 
     async def close(self) -> None:
         """Look after nothing any more."""
+        self._is_closed = True
         task, self._task = self._task, None
         self._held.clear()
         if task is not None:
@@ -57,7 +59,12 @@ class Leases:
             await asyncio.gather(task, return_exceptions=True)
 
     def _begun(self, organization_id: str, document_id: str, lease: Lease, token: int) -> None:
-        self._held[LogName(organization_id), document_id] = _Held(lease.user_id, token)
+        if self._is_closed:
+            return
+        key = (LogName(organization_id), document_id)
+        held = self._held.get(key)
+        if held is None or held.token != token:
+            self._held[key] = _Held(lease.user_id, token)
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
 
@@ -83,8 +90,7 @@ class Leases:
         """Renew or end one lease; say whether it has still to be looked after."""
         held.was_seen |= is_present
         async with self._lanes.turn(organization, document_id) as lane:
-            change = records.change_key(document_id, "", "", "")
-            asker = await self._store.asker(organization, change, None, records.lease_key(document_id))
+            asker = await self._store.asker(organization, records.lease_key(document_id))
             if asker.lease is None or asker.token != held.token:
                 return False
             if asker.lease.is_over(asker.now_ms):

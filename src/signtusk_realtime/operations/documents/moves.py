@@ -57,7 +57,7 @@ class MoveRefused(Refused):
 
 
 class MoveDocument:
-    """See the module. The arguments are those of EditDocument. `leased`: told of a correction that begins, with its token."""
+    """See the module. The arguments are those of EditDocument. `leased`: told of a correction that begins or is met, with its token."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class MoveDocument:
         async with self._lanes.turn(log, document_id) as lane:
             for _ in range(TRIES):
                 lane.loaded = loaded = await self._store.load(log, document_id)
-                asker = await self._store.asker(log, change, None, records.lease_key(document_id))
+                asker = await self._store.asker(log, records.lease_key(document_id), change)
                 if asker.remembered is not None:
                     if asker.remembered.digest != digest:
                         raise Refused(
@@ -135,8 +135,9 @@ class MoveDocument:
                 lane.loaded = loaded = await self._store.load(log, document_id)
                 if loaded.head is None:
                     return None
-                change = records.change_key(document_id, user_id, "", change_id)
-                asker = await self._store.asker(log, change, None, records.lease_key(document_id))
+                asker = await self._store.asker(log, records.lease_key(document_id))
+                if await self.end_correction(log, lane, loaded, asker):
+                    continue
                 if is_allowed(loaded.head.state, to):
                     move = Move(to=to, user_id=user_id, change_id=change_id, facts=(draft,))
                     step = self._step(log, loaded, asker, move)
@@ -153,6 +154,8 @@ class MoveDocument:
             return False
         lease = asker.lease
         if lease is not None and not lease.is_over(asker.now_ms):
+            # Whoever began to look after it may have been a process before this one.
+            self.leased(log, loaded.document_id, lease, asker.token)
             return False
         # Who held it is not known any more where its record is gone.
         user_id = "" if lease is None else lease.user_id

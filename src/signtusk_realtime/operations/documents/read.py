@@ -105,8 +105,7 @@ class ReadDocuments:
         last_seq: int | UnsetType = UNSET
         if client_id is not None:
             author = records.author_key(document_id, user_id, client_id)
-            asker = await self._store.asker(log, author, author, records.lease_key(document_id))
-            last_seq = asker.last_seq
+            last_seq = (await self._store.asker(log, records.lease_key(document_id), author=author)).last_seq
         state, data = head.state, head.data
         if version is not None and version != head.version:
             if version > head.version:
@@ -181,8 +180,7 @@ class ReadDocuments:
         async with self._lanes.turn(log, document_id) as lane:
             while True:
                 lane.loaded = loaded = await self._store.load(log, document_id)
-                change = records.change_key(document_id, "", "", "")
-                asker = await self._store.asker(log, change, None, records.lease_key(document_id))
+                asker = await self._store.asker(log, records.lease_key(document_id))
                 if not await self._moves.end_correction(log, lane, loaded, asker):
                     return loaded
 

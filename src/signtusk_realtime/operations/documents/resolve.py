@@ -93,7 +93,9 @@ class ResolveConflicts:
         self, organization_id: str, document_id: str, resolved_by: str, body: ResolveBody
     ) -> ResolveAnswer:
         """Carry decisions out. Raises: InvalidInput (neither or both forms), Refused, DecisionRefused, Unavailable (contention too)."""
-        if (body.resolution is UNSET) == (body.decisions is UNSET) or body.decisions == ():
+        if (body.resolution is UNSET) == (body.decisions is UNSET) or (
+            body.decisions is not UNSET and not body.decisions
+        ):
             raise InvalidInput("give either resolution, or decisions with at least one", path=("resolution",))
         call = _Call(
             log=LogName(organization_id),
@@ -112,7 +114,7 @@ class ResolveConflicts:
     async def _try(self, call: _Call, lane: Lane) -> ResolveAnswer | None:
         lane.loaded = loaded = await self._store.load(call.log, call.document_id)
         change = records.change_key(call.document_id, call.resolved_by, "", call.change_id)
-        asker = await self._store.asker(call.log, change, None, records.lease_key(call.document_id))
+        asker = await self._store.asker(call.log, records.lease_key(call.document_id), change)
         digest = hashlib.sha256(records.encode(call.body)).hexdigest()
         if asker.remembered is not None:
             if asker.remembered.digest != digest:

@@ -6,9 +6,11 @@ Rule: what is loaded together comes from one consistent view.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, cast
+from weakref import WeakValueDictionary
 
 from signtusk_realtime.documents.base import Head as Known
 from signtusk_realtime.documents.conflicts import ConflictRecord
@@ -85,6 +87,11 @@ class DocumentStore:
         self.engine = engine
         self.counted: Callable[[LogName, Statistics], None] = lambda log, figures: None
         """Told of what is undecided in an organization after a commit that changed it."""
+        self._counting: WeakValueDictionary[LogName, asyncio.Lock] = WeakValueDictionary()
+
+    def counting(self, log: LogName) -> asyncio.Lock:
+        """Give what keeps those apart who change the count of what is undecided in an organization."""
+        return self._counting.setdefault(log, asyncio.Lock())
 
     async def load(self, log: LogName, document_id: str) -> Loaded:
         """Read a document. Raises: Unavailable."""
@@ -107,14 +114,12 @@ class DocumentStore:
             tuple(records.decode_conflict(record.value) for record in opened),
         )
 
-    async def asker(self, log: LogName, change: Key, author: Key | None, lease: Key) -> Asker:
+    async def asker(self, log: LogName, lease: Key, change: Key | None = None, author: Key | None = None) -> Asker:
         """Read what is known of who asks. Raises: Unavailable."""
-        queries: list[Exact | Range] = [records.exact(change), records.exact(lease)]
-        if author is not None:
-            queries.append(records.exact(author))
-        snapshot = await self.engine.records(log, queries)
-        changed, leased = snapshot.results[:2]
-        numbered = snapshot.results[2] if author is not None else ()
+        keys = (lease, change, author)
+        snapshot = await self.engine.records(log, [records.exact(key) for key in keys if key is not None])
+        found = iter(snapshot.results)
+        leased, changed, numbered = (next(found) if key is not None else () for key in keys)
         return Asker(
             remembered=records.decode_remembered(changed[0].value) if changed else None,
             last_seq=_last_seq(numbered[0].value) if numbered else 0,
@@ -165,8 +170,9 @@ class DocumentStore:
         head = loaded.head
         assert head is not None, "a document that is held"
         last = head.version
-        while last >= max(1, head.oldest):
-            first = max(1, head.oldest, last - RECENT + 1)
+        # The entry of the oldest version is gone, only the document is kept.
+        while last > head.oldest:
+            first = max(head.oldest, last - RECENT) + 1
             for entry in reversed(await self.entries(log, loaded, first, last)):
                 if entry.header.timestamp <= received_before:
                     return entry.header.version

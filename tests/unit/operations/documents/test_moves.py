@@ -1,0 +1,320 @@
+"""The life of a document: transitions, locks, published facts, and the lease of a correction."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Self
+
+import pytest
+
+from signtusk_realtime.delivery.hub import Hub
+from signtusk_realtime.documents.refusals import Refused
+from signtusk_realtime.operations.connect import Connect
+from signtusk_realtime.operations.documents.moves import MoveRefused
+from signtusk_realtime.protocol.codes import CLOSE_NORMAL
+from signtusk_realtime.sessions.session import SessionLimits
+from tests.support.clock import elapse
+from tests.support.delivery import FORMATS, Names
+from tests.support.desks import Desk, member, read_shelf
+from tests.support.outlets import Outlet
+
+pytestmark = pytest.mark.virtual_clock
+
+
+async def refusal(asked: Any) -> Refused:
+    with pytest.raises(Refused) as refused:
+        await asked
+    return refused.value
+
+
+async def test_the_way_of_a_document(desk: Desk) -> None:
+    """Each transition is a version with its event; the content stays."""
+    await desk.create(title="NDA")
+    answer = await desk.move("sent", version=1)
+    assert (answer.version, answer.state, answer.content_hash) == (2, "sent", (await desk.read()).content_hash)
+    await desk.move("signing", "bob", contentHash=...)
+    await desk.move("signing", "cy", contentHash=...)
+    await desk.move("completed")
+    events = [(e["type"], e["payload"].get("state"), e["userId"]) for e in await desk.events()]
+    assert events == [
+        ("document_created", None, "ann"),
+        ("document_updated", "sent", "ann"),
+        ("document_signed", "signing", "bob"),
+        ("document_signed", "signing", "cy"),
+        ("document_completed", "completed", "ann"),
+    ]
+    assert [(await desk.read(version=n)).state for n in range(1, 6)] == [
+        "draft",
+        "sent",
+        "signing",
+        "signing",
+        "completed",
+    ]
+    assert {(await desk.read(version=n)).content_hash for n in range(1, 6)} == {answer.content_hash}
+
+
+async def test_refused_transitions(desk: Desk) -> None:
+    """What does not follow, another version, another content, none: each by its code with head's version and hash, nothing changed."""
+    assert (await refusal(desk.move("sent"))).code == "unknown_document"
+    await desk.create(title="NDA")
+    before = await read_shelf(desk.engine)
+    content_hash = (await desk.read()).content_hash
+    for body, code in (
+        ({"to": "completed"}, "invalid_transition"),
+        ({"to": "sent", "version": 2}, "version_mismatch"),
+        ({"to": "signing"}, "invalid_message"),
+        ({"to": "signing", "contentHash": "0" * 64}, "content_changed"),
+    ):
+        error = await refusal(desk.move(**body))  # type: ignore[arg-type]  # a body
+        assert isinstance(error, MoveRefused)
+        assert (error.code, error.version, error.content_hash) == (code, 1, content_hash)
+    assert await read_shelf(desk.engine) == before
+
+
+async def test_a_signature_stands_for_what_was_shown(desk: Desk) -> None:
+    """An edit between showing and signing: content_changed; after a signature no edit, under any strategy."""
+    await desk.create(title="NDA")
+    shown = (await desk.read()).content_hash
+    await desk.edit("bob", baseVersion=1, changes={"title": "B"})
+    assert (await refusal(desk.move("signing", contentHash=shown))).code == "content_changed"
+    await desk.move("signing", contentHash=...)
+    for strategy in ("merge", "overwrite", "reject", "manual"):
+        outcome = await desk.edit("bob", baseVersion=2, strategy=strategy, changes={"title": "X"})
+        assert (outcome.code, outcome.state, outcome.version) == ("document_locked", "signing", 3)
+    record = {"userId": "app", "authority": "record", "changes": {"title": "X"}}
+    with pytest.raises(Exception, match="signature"):
+        await desk.update(**record)
+    assert await desk.data() == {"title": "B"}
+
+
+async def test_edit_and_signature_at_once(make_desk: Any) -> None:
+    """On two nodes: either the edit comes first and the signature is refused, or the other way round."""
+    one, two = make_desk(), make_desk()
+    for n in range(6):
+        name = f"d{n}"
+        await one.create(name, title="NDA")
+        shown = (await two.read(name)).content_hash
+        asked = [
+            one.edit("bob", name, baseVersion=1, changes={"title": "B"}),
+            two.move("signing", "cy", name, contentHash=shown),
+        ]
+        if n % 2:
+            asked.reverse()
+        done = await asyncio.gather(*asked, return_exceptions=True)
+        edited, moved = done if not n % 2 else reversed(done)
+        assert not isinstance(edited, BaseException)
+        if isinstance(moved, MoveRefused):
+            assert (moved.code, edited.status) == ("content_changed", "applied")
+        else:
+            assert not isinstance(moved, BaseException), moved
+            assert edited.code == "document_locked"
+
+
+async def test_open_conflicts_stand_in_the_way(desk: Desk) -> None:
+    """sent, signing and completed are refused; deciding them is refused after a signature."""
+    await desk.create(title="NDA")
+    await desk.edit("bob", baseVersion=1, changes={"title": "B"})
+    await desk.edit("cy", baseVersion=1, strategy="manual", changes={"title": "C"})
+    assert (await refusal(desk.move("sent"))).code == "open_conflicts"
+    assert (await refusal(desk.move("signing", contentHash=...))).code == "open_conflicts"
+    await desk.resolve(resolution="merge")
+    await desk.move("sent")
+    assert (await refusal(desk.resolve(resolution="merge"))).code == "no_active_conflicts"
+
+
+async def test_a_transition_repeats_its_answer(desk: Desk) -> None:
+    """By its changeId, whatever came since."""
+    await desk.create(title="NDA")
+    first = await desk.move("sent", changeId="m")
+    await desk.move("correcting")
+    assert await desk.move("sent", changeId="m") == first
+    assert (await refusal(desk.move("draft", changeId="m"))).code == "change_id_reused"
+
+
+async def test_a_deleted_document_is_gone_for_edits(desk: Desk) -> None:
+    """document_deleted for edits, creations and transitions; it is still read."""
+    await desk.create(title="NDA")
+    await desk.move("deleted")
+    assert (await desk.edit("bob", baseVersion=2, changes={"title": "B"})).code == "document_deleted"
+    assert (await desk.edit("bob", baseVersion=0, changes={"title": "NDA"})).code == "document_deleted"
+    assert (await refusal(desk.move("draft"))).code == "document_deleted"
+    assert (await desk.read()).state == "deleted"
+    assert [e["type"] for e in await desk.events()] == ["document_created", "document_deleted"]
+
+
+async def test_published_facts_move_a_document(desk: Desk) -> None:
+    """The fact as it was published, then the event of the version it made, in one step; a repetition does nothing."""
+    fact = {"kind": "document_update", "documentId": "d1", "userId": "bob", "type": "signed", "id": "e1"}
+    status = {
+        "kind": "signature_status",
+        "documentId": "d1",
+        "signingRequestId": "s",
+        "recipientId": "r",
+        "userId": "cy",
+    }
+    plain = await desk.publish(fact | {"id": "e0"})
+    assert plain[0].duplicate is False
+    await desk.create(title="NDA")
+    first = await desk.publish(fact)
+    again = await desk.publish(fact)
+    assert (again[0].cursor, again[0].duplicate) == (first[0].cursor, True)
+    await desk.publish(status | {"status": "signed", "id": "e2"})
+    await desk.publish(status | {"status": "pending", "id": "e3"})
+    await desk.publish(fact | {"type": "deleted", "id": "e4"})
+    await desk.publish(status | {"status": "declined", "id": "e5"})
+    await desk.publish(status | {"status": "expired", "id": "e6"})
+    events = [(e["type"], e["payload"].get("version"), e["payload"].get("state")) for e in await desk.events()]
+    assert events == [
+        ("document_signed", None, None),
+        ("document_created", 1, None),
+        ("document_signed", None, None),
+        ("document_signed", 2, "signing"),
+        ("signature_completed", None, None),
+        ("document_signed", 3, "signing"),
+        ("signing_request_updated", None, None),
+        ("document_deleted", None, None),
+        ("signature_declined", None, None),
+        ("document_updated", 4, "declined"),
+        ("signature_expired", None, None),
+    ]
+
+
+async def test_a_batch_is_carried_out_in_its_order(desk: Desk) -> None:
+    """A creation, a change, a refused change and a signature in one call; the refused one has its error, the others stand."""
+    base = {"kind": "document_update", "documentId": "d1", "userId": "bob"}
+    results = await desk.publish(
+        base | {"type": "created", "changes": {"title": "NDA"}},
+        base | {"type": "updated", "changes": {"title": "B"}, "baseVersion": 1},
+        base | {"type": "updated", "changes": {"title": "C"}, "baseVersion": 1, "userId": "cy", "strategy": "reject"},
+        base | {"type": "signed"},
+        base | {"type": "updated", "changes": {"title": "D"}, "baseVersion": 3},
+    )
+    assert [None if not each.error else each.error.code for each in results] == [
+        None,
+        None,
+        "conflict",
+        None,
+        "document_locked",
+    ]
+    assert [each.edit.status if each.edit else None for each in results] == [
+        "applied",
+        "applied",
+        "rejected",
+        None,
+        "refused",
+    ]
+    assert (await desk.read()).state == "signing"
+
+
+class People:
+    """Users who connect to a hub, and go."""
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+        self.connect = Connect(
+            hub, limits=SessionLimits(), heartbeat_interval_ms=30_000, now_ms=lambda: 0, new_id=Names()
+        )
+
+    async def __aenter__(self) -> Self:
+        await self.hub.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.hub.close()
+
+    async def come(self, user: str) -> Any:
+        return self.connect.open(await self.connect.admit(member(user)), Outlet(), FORMATS["frames"])
+
+    def go(self, connection: Any) -> None:
+        self.hub.end(connection, CLOSE_NORMAL)
+        self.hub.lost(connection)
+
+
+@pytest.fixture
+async def correcting(make_desk: Any) -> Desk:
+    """A document that was sent and that bob corrects."""
+    desk: Desk = make_desk()
+    await desk.create(title="NDA")
+    await desk.move("sent")
+    assert (await desk.edit("bob", baseVersion=2, changes={"title": "B"})).code == "document_locked"
+    await desk.move("correcting", "bob")
+    return desk
+
+
+async def test_one_corrects(correcting: Desk) -> None:
+    """The holder edits, others are refused and take nothing back; he goes back to sent, or to draft."""
+    desk = correcting
+    assert (await desk.edit("bob", baseVersion=3, changes={"title": "B"})).status == "applied"
+    outcome = await desk.edit("ann", baseVersion=4, changes={"title": "A"})
+    assert (outcome.code, outcome.state) == ("document_locked", "correcting")
+    assert (await refusal(desk.move("sent", "ann"))).code == "document_locked"
+    assert (await refusal(desk.move("correcting", "ann"))).code == "invalid_transition"
+    await desk.move("sent", "bob")
+    assert (await desk.edit("bob", baseVersion=5, changes={"title": "C"})).code == "document_locked"
+
+
+async def test_edits_prolong_a_correction(correcting: Desk) -> None:
+    """Each accepted edit begins the minute anew; a minute after the last it is over."""
+    desk = correcting
+    for n in range(4):
+        await elapse(50)
+        assert (await desk.edit("bob", baseVersion=3 + n, changes={"n": n})).status == "applied"
+    await elapse(59)
+    assert (await desk.read()).state == "correcting"
+    await elapse(3)
+    assert (await desk.read()).state == "sent"
+    assert (await desk.edit("bob", baseVersion=7, changes={"title": "late"})).code == "document_locked"
+
+
+async def test_whoever_comes_first_takes_an_ended_correction_back(correcting: Desk, make_desk: Any) -> None:
+    """The node that looked after it is gone: an edit, a transition, a fact or a look by anybody ends it before it is answered."""
+    await correcting.close()
+    other = make_desk()
+    await elapse(59)
+    assert (await other.edit("ann", baseVersion=3, changes={"t": 1})).code == "document_locked"
+    await elapse(2)
+    answer = await other.read()
+    assert (answer.state, answer.version) == ("sent", 4)
+    [*_, last] = await other.events()
+    assert (last["userId"], last["payload"]["state"]) == ("bob", "sent")
+    await other.move("correcting", "cy")
+    await other.documents.leases.close()
+    await elapse(61)
+    refused = await other.edit("cy", baseVersion=5, changes={"t": 1})
+    assert (refused.code, refused.state, refused.version) == ("document_locked", "sent", 6)
+    await other.move("correcting", "cy")
+    await elapse(61)
+    await other.publish({"kind": "document_update", "documentId": "d1", "userId": "di", "type": "signed"})
+    assert [(e["type"], e["payload"].get("state")) for e in (await other.events())[-3:]] == [
+        ("document_updated", "sent"),
+        ("document_signed", None),
+        ("document_signed", "signing"),
+    ]
+
+
+async def test_an_open_connection_prolongs_a_correction(correcting: Desk) -> None:
+    """While its holder is connected it goes on; 5 s after he is gone it ends; coming back in time saves it."""
+    async with People(correcting.hub) as people:
+        bob = await people.come("bob")
+        await people.come("ann")
+        await elapse(200)
+        assert (await correcting.read()).state == "correcting"
+        people.go(bob)
+        await elapse(4)
+        bob = await people.come("bob")
+        await elapse(100)
+        assert (await correcting.read()).state == "correcting"
+        people.go(bob)
+        await elapse(7.5)
+        assert (await read_shelf(correcting.engine)).heads["d1"].state == "sent", "the node itself took it back"
+
+
+async def test_a_correction_outlives_the_node_it_began_on(correcting: Desk, make_desk: Any) -> None:
+    """After a restart the holder's connection prolongs it as before, once anybody has met the document."""
+    await correcting.close()
+    other = make_desk()
+    async with People(other.hub) as people:
+        await people.come("bob")
+        assert (await other.read()).state == "correcting"
+        await elapse(200)
+        assert (await other.read()).state == "correcting"

@@ -1,0 +1,218 @@
+"""Conflicts to their end: kept, brought up to date, superseded, decided once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from msgspec.json import encode
+
+from signtusk_realtime.documents.refusals import Refused
+from signtusk_realtime.errors import Forbidden, InvalidInput
+from signtusk_realtime.events.log import LogName
+from signtusk_realtime.operations.documents.records import Statistics
+from signtusk_realtime.operations.documents.resolve import DecisionRefused
+from signtusk_realtime.protocol.edits import ResolveBody
+from signtusk_realtime.sessions.identity import Identity
+from tests.support.desks import ORGANIZATION, Desk, read_shelf
+
+pytestmark = pytest.mark.virtual_clock
+
+
+async def parked(desk: Desk, **changes: Any) -> list[dict[str, Any]]:
+    """Make a document with one change parked against another's; give its open records."""
+    await desk.create(title="NDA", note="n", tags=["a"])
+    await desk.edit("bob", baseVersion=1, changes={"title": "B", "note": "b"})
+    outcome = await desk.edit("cy", baseVersion=1, strategy="manual", changes=changes or {"title": "C"})
+    assert (outcome.status, outcome.version) == ("parked", 2)
+    return await desk.opened()
+
+
+async def counts(desk: Desk) -> Statistics:
+    return (await desk.documents.store.statistics(LogName(ORGANIZATION)))[0]
+
+
+async def refusal(asked: Any) -> Refused:
+    """Wait for what must be refused."""
+    with pytest.raises(Refused) as refused:
+        await asked
+    return refused.value
+
+
+@pytest.mark.parametrize(("word", "title"), [("merge", "C"), ("overwrite", "C"), ("reject", "B")])
+async def test_one_word_decides_all(desk: Desk, word: str, title: str) -> None:
+    """Always one version for all of them, also where the content stays, with both events; a second call finds nothing open."""
+    await parked(desk, title="C", note="c")
+    assert await counts(desk) == Statistics(2, 1, 1)
+    answer = await desk.resolve("di", resolution=word)
+    assert (answer.success, answer.resolution, answer.resolved_by, answer.version) == (True, word, "di", 3)
+    assert (await desk.data())["title"] == title
+    assert await desk.opened() == []
+    assert await counts(desk) == Statistics()
+    everything = await desk.opened(with_decided=True)
+    assert {(r["status"], r["resolvedBy"]) for r in everything} == {("resolved", "di")}
+    *_, version, resolved = await desk.events()
+    assert (version["type"], version["payload"]["version"], version["userId"]) == ("document_updated", 3, "di")
+    assert resolved["type"] == "document_conflict_resolved"
+    assert resolved["payload"].keys() == {"documentId", "version", "resolution", "resolvedBy", "conflicts"}
+    assert len(resolved["payload"]["conflicts"]) == 2
+    again = await refusal(desk.resolve("ed", resolution=word))
+    assert (again.code, again.message) == ("no_active_conflicts", "No active conflicts found for document d1")
+
+
+async def test_manual_decides_nothing(desk: Desk) -> None:
+    """The word manual answers with head's version, and everything stays open."""
+    await parked(desk)
+    before = await read_shelf(desk.engine)
+    assert (await desk.resolve(resolution="manual")).version == 2
+    assert await read_shelf(desk.engine) == before
+
+
+async def test_decisions_one_by_one(desk: Desk) -> None:
+    """Each as it is told, in one version; the rest stays open, and the whole change is kept for it."""
+    records = {record["path"]: record for record in await parked(desk, title="C", note="c")}
+    assert set(records) == {"/title", "/note"}
+    decide = {"conflictId": records["/title"]["conflictId"], "rev": 1, "take": "value", "value": "between"}
+    answer = await desk.resolve("di", decisions=[decide])
+    assert (answer.resolution, answer.version) == ("manual", 3)
+    assert (await desk.data())["title"] == "between"
+    [left] = await desk.opened()
+    assert left["path"] == "/note"
+    assert await counts(desk) == Statistics(1, 1, 1)
+    answer = await desk.resolve("di", decisions=[{"conflictId": left["conflictId"], "rev": 1, "take": "incoming"}])
+    assert (answer.resolution, (await desk.data())["note"]) == ("overwrite", "c")
+
+
+async def test_refused_decisions_change_nothing(desk: Desk) -> None:
+    """Unknown, stale, decided twice, without its value: all or none, and the fresh record is shown where there is one."""
+    await parked(desk, title="C", note="c")
+    note, title = sorted(await desk.opened(), key=lambda record: record["path"])
+    await desk.edit("bob", baseVersion=2, changes={"title": "B2"})
+    good = {"conflictId": note["conflictId"], "rev": 1, "take": "current"}
+    before = await read_shelf(desk.engine)
+    cases: list[tuple[dict[str, Any], str, int | None]] = [
+        ({"conflictId": "nothing", "rev": 1, "take": "current"}, "unknown_conflict", None),
+        ({"conflictId": title["conflictId"], "rev": 1, "take": "current"}, "conflict_changed", 2),
+        ({"conflictId": title["conflictId"], "rev": 2, "take": "value"}, "invalid_message", 2),
+        ({"conflictId": title["conflictId"], "rev": 2, "take": "current", "value": 1}, "invalid_message", 2),
+        (good, "invalid_message", 1),
+    ]
+    for decision, code, rev in cases:
+        error = await refusal(desk.resolve(decisions=[good, decision]))
+        assert isinstance(error, DecisionRefused)
+        assert (error.code, None if error.conflict is None else error.conflict.rev) == (code, rev)
+    for body in ({}, {"decisions": []}, {"resolution": "merge", "decisions": [good]}):
+        with pytest.raises(InvalidInput):
+            await desk.resolve(**body)
+    bad = await refusal(desk.resolve(decisions=[good | {"take": "value", "value": 2**60}]))
+    assert bad.code == "invalid_value"
+    assert (await refusal(desk.resolve(document="d9", resolution="merge"))).code == "unknown_document"
+    assert await read_shelf(desk.engine) == before
+
+
+async def test_the_second_resolver_is_told(desk: Desk, make_desk: Any) -> None:
+    """already_resolved with the record as it was decided, on either node; at once, one of two wins."""
+    [record] = await parked(desk)
+    other = make_desk()
+    decision = {"conflictId": record["conflictId"], "rev": 1, "take": "incoming"}
+    results = await asyncio.gather(
+        desk.resolve("di", decisions=[decision]),
+        other.resolve("ed", decisions=[decision | {"take": "current"}]),
+        return_exceptions=True,
+    )
+    [lost] = [each for each in results if isinstance(each, DecisionRefused)]
+    [won] = [each for each in results if not isinstance(each, BaseException)]
+    assert lost.code == "already_resolved"
+    assert lost.conflict is not None
+    assert (lost.conflict.status, lost.conflict.resolved_by) == ("resolved", won.resolved_by)
+    assert (await desk.read()).version == 3
+
+
+async def test_the_same_call_has_the_same_answer(desk: Desk) -> None:
+    """By its changeId; with another content it is reused."""
+    await parked(desk)
+    first = await desk.resolve("di", changeId="x", resolution="overwrite")
+    before = await read_shelf(desk.engine)
+    assert await desk.resolve("di", changeId="x", resolution="overwrite") == first
+    assert (await refusal(desk.resolve("di", changeId="x", resolution="merge"))).code == "change_id_reused"
+    assert (await desk.edit("di", changeId="x", baseVersion=3, changes={"n": 1})).code == "change_id_reused"
+    assert await read_shelf(desk.engine) == before
+
+
+async def test_an_open_record_follows_the_field(desk: Desk) -> None:
+    """An up-to-date edit of the path: rev + 1, the value of now, told again; a further conflict opens its own record."""
+    [record] = await parked(desk)
+    await desk.edit("bob", baseVersion=2, changes={"title": "B2"})
+    [fresh] = await desk.opened()
+    assert (fresh["conflictId"], fresh["rev"], fresh["currentValue"]) == (record["conflictId"], 2, "B2")
+    told = (await desk.events("document_conflict"))[-1]["payload"]
+    assert (told["conflicts"], told["requiresResolution"], told["version"]) == ([fresh], True, 3)
+    await desk.edit("di", baseVersion=2, strategy="manual", changes={"title": "D"})
+    assert {r["incomingValue"] for r in await desk.opened()} == {"C", "D"}
+    assert await counts(desk) == Statistics(2, 2, 1)
+    answer = await desk.resolve("ed", decisions=[{"conflictId": record["conflictId"], "rev": 2, "take": "incoming"}])
+    [left] = await desk.opened()
+    assert (answer.version, left["rev"], left["currentValue"]) == (4, 2, "C")
+
+
+@pytest.mark.parametrize("edit", [{"changes": {"title": "C"}}, {"deletes": ["title"]}])
+async def test_a_record_with_nothing_left_to_decide_is_superseded(desk: Desk, edit: dict[str, Any]) -> None:
+    """The values became equal, or the path went: told as resolved, open no more, not to be decided."""
+    [record] = await parked(desk)
+    await desk.edit("bob", baseVersion=2, **edit)
+    assert await desk.opened() == []
+    assert await counts(desk) == Statistics()
+    [told] = [event["payload"] for event in await desk.events("document_conflict_resolved")]
+    assert (told["resolution"], told["resolvedBy"], told["conflicts"][0]["status"]) == (
+        "superseded",
+        "bob",
+        "superseded",
+    )
+    error = await refusal(desk.resolve(decisions=[{"conflictId": record["conflictId"], "rev": 1, "take": "current"}]))
+    assert error.code == "already_resolved"
+
+
+async def test_an_invariant_parks_the_whole_edit(desk: Desk) -> None:
+    """Incoming applies the parked change, also after an up-to-date edit and on another node; current drops it."""
+    for document, take in (("d1", "incoming"), ("d2", "current")):
+        await desk.create(document, recipients=[{"id": "r1"}, {"id": "r2"}], signatureFields=[])
+        await desk.edit(
+            "bob", document, baseVersion=1, changes={"/signatureFields/f1": {"id": "f1", "recipientId": "r2"}}
+        )
+        outcome = await desk.edit("cy", document, baseVersion=1, changes={"title": "x"}, deletes=["/recipients/r2"])
+        assert (outcome.status, outcome.version, outcome.ops) == ("parked", 2, ())
+        await desk.edit("bob", document, baseVersion=2, changes={"note": "after"})
+        [record] = await desk.opened(document)
+        await desk.resolve(
+            document=document, decisions=[{"conflictId": record["conflictId"], "rev": record["rev"], "take": take}]
+        )
+        data = await desk.data(document)
+        assert ("title" in data, len(data["recipients"])) == ((True, 1) if take == "incoming" else (False, 2))  # type: ignore[arg-type]  # a list
+        assert data["note"] == "after"
+
+
+async def test_in_whose_name(desk: Desk) -> None:
+    """Another's name needs the scope to publish; a guest needs the action."""
+    await parked(desk)
+    answer = await desk.resolve("di", resolution="merge", resolvedBy="boss")
+    assert answer.resolved_by == "boss"
+    plain = Identity(user_id="di", organization_id=ORGANIZATION)
+    with pytest.raises(Forbidden):
+        await desk.documents.resolve(plain, "d1", ResolveBody(resolution="merge", resolved_by="boss"))
+    assert (
+        await refusal(desk.documents.resolve(plain, "d1", ResolveBody(resolution="merge")))
+    ).code == "no_active_conflicts"
+
+
+async def test_conflicts_survive_the_node(desk: Desk, make_desk: Any) -> None:
+    """Another node that never saw them lists, counts and decides them."""
+    [record] = await parked(desk)
+    other = make_desk()
+    assert await other.opened() == [record]
+    await other.documents.statistics.start()
+    assert other.documents.statistics.total == Statistics(1, 1, 1)
+    assert (await other.resolve(resolution="overwrite")).version == 3
+    assert other.documents.statistics.total == Statistics()
+    assert json.loads(encode(await other.read()))["openConflicts"] == 0
