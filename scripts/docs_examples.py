@@ -1,7 +1,7 @@
 """Samples of everything the reference shows, each made by the code that makes the real thing.
 
 Owns: publications with the events that follow from them, messages of both sides, cursors that could be anybody's, the words of docs_words.toml.
-Not: pages (generate_docs.py).
+Not: pages (generate_docs.py), edits of documents (docs_documents.py).
 Rule: a sample that the service would refuse raises here.
 """
 
@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Final, get_args
 
 import msgspec
+from docs_documents import EDIT, as_adopted, edit_results
 from msgspec import UNSET, Raw
 
 from signtusk_realtime.events.event import Prepared, prepare
-from signtusk_realtime.events.kinds import KINDS, Published
+from signtusk_realtime.events.kinds import KINDS, DocumentUpdateEvent, Published
 from signtusk_realtime.events.log import Epoch, Position
 from signtusk_realtime.events.subscriptions import Filters, Subscription, SubscriptionType
 from signtusk_realtime.events.validation import check
@@ -49,13 +50,15 @@ def publications() -> Iterator[tuple[str, dict[str, object], Published, Prepared
             check(event)
             event_id = event.id if event.id is not UNSET else f"evt_0192f0c1d2e37{number}a4"
             prepared = prepare(event, event_id=event_id, received_at_ms=RECEIVED_AT_MS, organization_id=ORGANIZATION)
+            if isinstance(event, DocumentUpdateEvent) and event.changes is not UNSET:
+                prepared = as_adopted(event, prepared, event_id)
             yield kind, sample, event, prepared
 
 
 def client_samples() -> dict[type, list[dict[str, object]]]:
     """Give the sample messages of clients by their type; each was decoded strictly."""
     found: dict[type, list[dict[str, object]]] = {each: [] for each in get_args(ClientMessage)}
-    for sample in WORDS["clientMessages"]:
+    for sample in [*WORDS["clientMessages"], EDIT]:
         decoded = messages.decode(json.dumps(sample).encode(), depth=32)
         found[type(decoded)].append(sample)
     return found
@@ -103,6 +106,7 @@ def server_samples() -> dict[type, list[str]]:
             message="unknown value 'document_update'; known are " + ", ".join(sorted(get_args(SubscriptionType))),
             path="$.subscription.type",
         ),
+        *edit_results(),
     ]
     found: dict[type, list[str]] = {each: [] for each in get_args(ServerMessage)}
     for answer in answers:

@@ -21,12 +21,15 @@ from typing import Annotated, Final, Literal, Union, get_args, get_origin, get_t
 
 import msgspec
 from docs_conflicts import conflicts_page
+from docs_documents import document_events
 from docs_examples import ROOT, WORDS, client_samples, publications, server_samples, stream_sample, subscription_samples
 from msgspec import Raw, Struct, UnsetType
 
 from signtusk_realtime.config.check import SERVE_DEFAULTS
 from signtusk_realtime.config.settings import NONE, SETTINGS, Setting, written
-from signtusk_realtime.events.event import EVENT_TYPES, SERVICE_EVENT_TYPES, event_type_of
+from signtusk_realtime.documents.conflicts import ConflictRecord, HunkRecord
+from signtusk_realtime.documents.ops import Op
+from signtusk_realtime.events.event import EVENT_TYPES, event_type_of
 from signtusk_realtime.events.ids import Id
 from signtusk_realtime.events.instants import Instant
 from signtusk_realtime.events.kinds import KINDS, JsonObject, Location, SignatureData, Version
@@ -36,7 +39,14 @@ from signtusk_realtime.protocol.codes import Code, Kind
 
 SPECIFICATION: Final = "spec/protocol.md"
 NOTICE: Final = "<!-- Made by scripts/generate_docs.py; do not edit. -->\n"
-ANSWERS: Final = (messages.Subscribed, messages.Unsubscribed, messages.Pong, messages.Refreshed, messages.ErrorMessage)
+ANSWERS: Final = (
+    messages.Subscribed,
+    messages.Unsubscribed,
+    messages.Pong,
+    messages.Refreshed,
+    messages.EditResult,
+    messages.ErrorMessage,
+)
 """Messages that answer a request, and repeat its `requestId`."""
 SHORT: Final = 100
 """How much of an example may stand on one line."""
@@ -283,7 +293,7 @@ def messages_page() -> str:
         parts += [f"### {_tag(each)}\n", sentence(each) + "\n", fields(each, without=without)]
         parts.append(fenced("json", "\n".join(lines)))
     parts += ["## Parts\n"]
-    for each in (Subscription, Filters, messages.ServerFeatures):
+    for each in (Subscription, Filters, messages.ServerFeatures, Op, ConflictRecord, HunkRecord):
         parts += [f"### {each.__name__}\n", sentence(each) + "\n", fields(each)]
     parts += ["## Over an event stream\n", prose(WORDS["stream"]), fenced("text", stream_sample())]
     return "\n".join(parts)
@@ -331,7 +341,9 @@ def events_page() -> str:
     parts += ["## Parts\n"]
     for each in (SignatureData, Location):
         parts += [f"### {each.__name__}\n", sentence(each) + "\n", fields(each)]
-    parts += ["## From the service itself\n", f"{code(SERVICE_EVENT_TYPES)}: {WORDS['events']['service']}\n"]
+    parts += ["## From the service itself\n", prose(WORDS["events"]["service"])]
+    for title, told in document_events():
+        parts += [f"{title}\n", fenced("json", shown(told))]
     return "\n".join(parts)
 
 

@@ -1,4 +1,4 @@
-"""Edits of documents, decisions of conflicts and transitions, as they are asked for and answered (spec/protocol.md §10).
+"""Edits of documents, decisions of conflicts and transitions, as they are asked for and answered (spec/protocol.md §14).
 
 Owns: their fields, on WebSocket and over HTTP alike.   Not: what paths and values are (documents), what becomes of an edit (operations).
 """
