@@ -1,11 +1,11 @@
 """A storm: thousands of WebSocket clients are cut at once, miss events, and come back in the same moment.
 
-    .venv/bin/python -m benchmarks.storm [--clients 10000] [--missed 100]
+    .venv/bin/python -m benchmarks.storm [--clients 10000] [--missed 100] [--rounds 1]
 
 Owns: clients that obey `Retry-After` and repeat with growing delays, and how long each took to be back and to have what it missed.
 Not: the server (servers.py), the steady state (run.py).
 Rule 1: a client is done when `subscribed` said `recovered:true` and each event has come, no more and no fewer; one that is not is no result.
-Rule 2: server and clients share this machine, each with a CPU of its own where there are two. Prints one line of JSON.
+Rule 2: server and clients share this machine, each with a CPU of its own where there are two. Each round has a fresh server.
 Why not load/: there a refusal is the end of a run; here it is a part of what is measured.
 """
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import os
 import random
@@ -22,12 +23,16 @@ import time
 import urllib.request
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Final, cast
 
 import uvloop
 
-from benchmarks.servers import OURS, running
+from benchmarks import results
+from benchmarks.claims import Claim, Column, Goal
+from benchmarks.generator import Figures, NoResult
+from benchmarks.servers import HERE, OURS, running
 
 EVENT: Final = b'{"type":"event"'
 PING: Final = b"\x89\x00"
@@ -39,6 +44,26 @@ LIMIT_S: Final = 180.0
 CONNECTING_AT_A_TIME: Final = 128
 ANSWER_S: Final = 10.0
 """How long a client waits to be let in before it tries anew."""
+
+CLAIM: Final = Claim(
+    name="storm",
+    title="A storm: all clients are cut at once, miss events, and come back in the same moment",
+    reference=OURS,
+    columns=(
+        Column("caught_up_s.all", "seconds until all had everything", "{:.1f}"),
+        Column("back_s.all", "until all were back", "{:.1f}"),
+        Column("back_s.p50", "until half were back", "{:.1f}"),
+        Column("back_s.p90", "until nine of ten were back", "{:.1f}"),
+        Column("refused", "refused for a while"),
+        Column("cpu_us_per_client", "server CPU µs per client"),
+        Column("server_peak_mb", "server's peak MB"),
+    ),
+    goals=(
+        Goal("all caught up within 20 s", "caught_up_s.all", 20, at_least=False),
+        Goal("all back within 10 s", "back_s.all", 10, at_least=False),
+    ),
+    works=lambda short: (),
+)
 
 
 @dataclass
@@ -120,7 +145,8 @@ class Client(asyncio.Protocol):
                 self._done(storm_cursor.decode())
                 return
             if b'"recovered":true' not in text:
-                raise SystemExit(f"not recovered: {text[at : at + 400]!r}")
+                self._fail(f"not recovered: {text[at : at + 400]!r}")
+                return
             storm.back_s.append(time.monotonic() - storm.began)
         # A marker that is cut in two is found with the next bytes, and never twice.
         self._events += text.count(EVENT)
@@ -131,6 +157,10 @@ class Client(asyncio.Protocol):
             if not self.over.done():
                 self.storm.caught_up_s.append(time.monotonic() - self.storm.began)
                 self.over.set_result(None)
+
+    def _fail(self, why: str) -> None:
+        if not self.over.done():
+            self.over.set_exception(NoResult(why))
 
     def _done(self, cursor: str) -> None:
         self.first_cursor = cursor
@@ -149,6 +179,12 @@ class Client(asyncio.Protocol):
         self.storm.open.discard(self)
         self._again(0.0)
 
+    def abandon(self) -> None:
+        """Give this try up, also if nobody was told yet that it is connected: its server would serve it beside the next one."""
+        self.storm.open.discard(self)
+        if "transport" in vars(self):
+            self.transport.abort()
+
     def _again(self, after_s: float) -> None:
         if not self.over.done():
             self.over.set_result(after_s)
@@ -159,13 +195,11 @@ async def come(storm: Storm, number: int) -> Client:
     """Try until done, as a client does: never twice at the same time as the others."""
     loop, step_s = asyncio.get_running_loop(), 0.5
     source = (f"127.0.0.{2 + number % 8}", 0)
-    while True:
-        client = None
+    for client in (Client(storm, number) for _ in itertools.count()):
         try:
             async with asyncio.timeout(ANSWER_S):
-                _, client = await loop.create_connection(
-                    lambda: Client(storm, number), "127.0.0.1", storm.port, local_addr=source
-                )
+                make = partial(_same, client)
+                await loop.create_connection(make, "127.0.0.1", storm.port, local_addr=source)
                 # Not more than being let in has a limit: what was missed may take its time.
                 while not client.is_upgraded and not client.over.done():
                     await asyncio.wait([client.over], timeout=0.25)
@@ -173,12 +207,16 @@ async def come(storm: Storm, number: int) -> Client:
             if after_s is None:
                 return client
         except (OSError, TimeoutError) as error:
-            if client is not None:
-                client.transport.abort()
+            client.abandon()
             storm.refusals[type(error).__name__] += 1
             after_s = 0.0
         await asyncio.sleep(max(after_s, step_s * random.uniform(0.2, 1)))
         step_s = min(2 * step_s, 30.0)
+    raise AssertionError("tries do not end but by success")
+
+
+def _same(client: Client) -> Client:
+    return client
 
 
 async def bring_in(storm: Storm, count: int) -> list[Client]:
@@ -214,8 +252,8 @@ def publish(port: int, count: int) -> None:
         answer.read()
 
 
-async def measure(port: int, clients: int, missed: int) -> Storm:
-    """Bring all in, cut them, let them miss events, and let them come back."""
+async def measure(port: int, pid: int, clients: int, missed: int) -> tuple[float, Storm]:
+    """Bring all in, cut them, let them miss events, and let them come back; give also the server's CPU seconds before that."""
     storm = Storm(port, missed)
     # A log that has begun: cursors name an event, as in life.
     await asyncio.to_thread(publish, port, 10)
@@ -230,16 +268,15 @@ async def measure(port: int, clients: int, missed: int) -> Storm:
     await asyncio.to_thread(publish, port, missed)
     storm.cursor, storm.began = cursor, time.monotonic()
     storm.refusals.clear()
+    before = cpu_s(pid)
     async with asyncio.timeout(LIMIT_S):
         back = await asyncio.gather(*(come(storm, number) for number in range(clients)))
     await asyncio.sleep(0.5)
     if storm.extra or len(storm.open) != clients:
-        raise SystemExit(
-            f"no result: {storm.extra} events too many, {len(storm.open)} of {clients} open; {first_refusals}"
-        )
+        raise NoResult(f"{storm.extra} events too many, {len(storm.open)} of {clients} open; {first_refusals}")
     for client in back:
         client.transport.abort()
-    return storm
+    return before, storm
 
 
 def spread(values: list[float]) -> dict[str, float]:
@@ -262,41 +299,60 @@ def rss_mb(pid: int, name: str) -> float:
     return round(int(line.split()[1]) / 1024, 1)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clients", type=int, default=10_000)
-    parser.add_argument("--missed", type=int, default=100)
-    options = parser.parse_args()
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    if options.clients + 100 > hard:
-        sys.exit(f"{options.clients} clients need more open files than the {hard} that are allowed")
+def one_run(clients: int, missed: int, row: results.Row) -> None:
+    """Measure once, with a server of its own. Raises: NoResult."""
     cpus = sorted(os.sched_getaffinity(0))
     server = replace(
         OURS,
         command=lambda port, folder, durability: [
             *OURS.command(port, folder, durability),
             # Room for those who come back before the server has noticed that they were cut.
-            *("--limits-connections", str(2 * options.clients)),
+            *("--limits-connections", str(2 * clients)),
         ],
     )
     with running(server, cpus[0] if len(cpus) > 1 else None, "full") as target:
+        if not row.commands:
+            row.commands = [target.command]
         if len(cpus) > 1:
             os.sched_setaffinity(0, {cpus[1]})
-        storm = uvloop.run(measure(target.port, options.clients, options.missed))
-        print(
-            json.dumps(
-                {
-                    "clients": options.clients,
-                    "missed": options.missed,
-                    "back_s": spread(storm.back_s),
-                    "caught_up_s": spread(storm.caught_up_s),
-                    "refusals": dict(storm.refusals),
-                    "server_cpu_s": round(cpu_s(target.pid), 1),
-                    "server_peak_mb": rss_mb(target.pid, "VmHWM"),
-                }
-            )
-        )
+        try:
+            before, storm = uvloop.run(measure(target.port, target.pid, clients, missed))
+        finally:
+            os.sched_setaffinity(0, cpus)
+        figures: Figures = {
+            "back_s": spread(storm.back_s),
+            "caught_up_s": spread(storm.caught_up_s),
+            "refused": storm.refusals.total(),
+            "refusals": dict(storm.refusals),
+            "cpu_us_per_client": round((cpu_s(target.pid) - before) / clients * 1e6),
+            "server_peak_mb": rss_mb(target.pid, "VmHWM"),
+        }
+    row.runs.append(figures)
+    print(json.dumps(figures), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clients", type=int, default=10_000)
+    parser.add_argument("--missed", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--results", type=Path, default=HERE / "results")
+    options = parser.parse_args()
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if options.clients + 100 > hard:
+        sys.exit(f"{options.clients} clients need more open files than the {hard} that are allowed")
+    about = results.circumstances(" ".join(["python -m benchmarks.storm", *sys.argv[1:]]))
+    row = results.Row(f"{options.clients} clients, {options.missed} events missed by each", OURS.name)
+    for _ in range(options.rounds):
+        try:
+            one_run(options.clients, options.missed, row)
+        except NoResult as error:
+            row.failures.append(str(error))
+            print(f"no result: {error}", flush=True)
+    result = results.document(CLAIM, [row], about)
+    results.write(options.results, result)
+    print(f"\n{results.markdown(result)}")
 
 
 if __name__ == "__main__":
