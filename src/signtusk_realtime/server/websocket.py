@@ -187,6 +187,9 @@ class WebSocket(NativeProtocol):
             case frames.Ping(payload):
                 if self._entrance.receive.allows(connection, len(payload)):
                     self._transport.write(frames.encode_pong(payload))
+            case frames.Pong(payload):
+                # It has been heard already. It counts, for unasked ones cost as much to read as pings.
+                self._entrance.receive.allows(connection, len(payload))
             case frames.Closed(code, _):
                 self._forget(connection)
                 self._transport.write(frames.encode_close(code))
@@ -199,7 +202,7 @@ class WebSocket(NativeProtocol):
                 self._transport.write(frames.encode_close(code, reason))
                 self._end_politely()
             case _:
-                pass  # a pong has been heard already; binary messages are violations here
+                pass  # binary messages are violations here
 
     def eof_received(self) -> bool:
         """Let the transport close: a WebSocket is not half open."""
