@@ -189,6 +189,8 @@ class Shelf:
         for entry in entries:
             assert entry.body is not None
             data = apply(data, entry.body.ops)
+            if entry.header.kind != "transition" and state not in ("draft", "correcting"):
+                found.append(f"{document}: version {entry.header.version} is a change of what was {state}")
             state = state if entry.header.state is UNSET else entry.header.state
             found += self._told(document, entry, data)
             kept = self.snapshots[document].get(entry.header.version)

@@ -60,8 +60,8 @@ def resolve(
     if not changed:
         return Resolution("noop", current, (), (), changed)
     if meets_nothing(changed, base, current, policy):
-        document = incoming if current is base else apply(current, changed)
-        merged = Merged(document, changed, ())
+        # Rule 2, also where current is what he saw: what he spells in another way (1.0 for 1) is no operation, and no change.
+        merged = Merged(apply(current, changed), changed, ())
     else:
         merged = merge_fully(base, current, incoming, policy, strategy)
     document, ops, conflicts = merged

@@ -356,3 +356,11 @@ async def test_a_policy_is_stricter_than_the_request(make_desk: Any) -> None:
         "/title": "auto_resolved",
     }
     assert json.dumps(await desk.data()).count("b@x") == 1
+
+
+async def test_another_spelling_is_no_change(desk: Desk) -> None:
+    """1.0 for 1 beside a real change, on an up-to-date base: what is stored is what the operations make, as replicas have it."""
+    await desk.create(title="NDA", n=1)
+    outcome = await desk.edit("bob", baseVersion=1, changes={"title": "B", "n": 1.0})
+    assert told(outcome)["ops"] == [{"op": "set", "path": "/title", "value": "B"}]
+    assert json.dumps((await desk.data())["n"]) == "1"
