@@ -8,6 +8,7 @@ Rule 3: the organization is the identity's own; only a service names one, and on
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import msgspec
@@ -225,7 +226,9 @@ class Publish:
         draft = call.drafts[index]
         at = (str(index),) if call.is_batch else ()
         try:
-            asking = from_publication(event, draft.event_id, draft.digest)
+            size = len(draft.body)
+            read = partial(from_publication, event, draft.event_id, draft.digest, size=size)
+            asking = await documents.workshop.do(read, size=size)
             edited = await documents.edits(call.log, asking)
             outcome, placed = edited.outcome, edited.placed
         except Refused as error:

@@ -59,6 +59,8 @@ class Asking:
     if_version: int | None = None
     seen: Mapping[Path, Json]
     strategy: Strategy = "merge"
+    size: int = 0
+    """Of what was sent, in bytes."""
     adopts: bool = False
     is_record: bool = False
     announced: Announced | None = None
@@ -76,13 +78,15 @@ def from_client(body: EditBody, document_id: str, user_id: str, *, connection_id
     sent = msgspec.to_builtins(body)
     for name in ("changeId", "clientId", "documentId"):
         sent.pop(name, None)
+    encoded = _deterministic(sent)
     return Asking(
         document_id=document_id,
         user_id=user_id,
         change_id=body.change_id,
         edit=read_edit(changes, deletes),
         change=_change(changes, deletes),
-        digest=_digest(sent),
+        digest=hashlib.sha256(encoded).hexdigest(),
+        size=len(encoded),
         client_id="" if body.client_id is UNSET else body.client_id,
         connection_id=connection_id,
         seq=None if body.seq is UNSET else body.seq,
@@ -94,8 +98,8 @@ def from_client(body: EditBody, document_id: str, user_id: str, *, connection_id
     )
 
 
-def from_publication(event: DocumentUpdateEvent, event_id: str, digest: bytes) -> Asking:
-    """Read a published document_update that has changes. Raises: Refused with limit_exceeded, invalid_path, invalid_value."""
+def from_publication(event: DocumentUpdateEvent, event_id: str, digest: bytes, *, size: int = 0) -> Asking:
+    """Read a published document_update that has changes, of so many bytes. Raises: Refused with limit_exceeded, invalid_path, invalid_value."""
     changes = {} if event.changes is UNSET else event.changes
     deletes = () if event.deletes is UNSET else event.deletes
     base_version = None if event.base_version is UNSET else event.base_version
@@ -106,6 +110,7 @@ def from_publication(event: DocumentUpdateEvent, event_id: str, digest: bytes) -
         edit=read_edit(changes, deletes),
         change=_change(changes, deletes),
         digest=digest.hex(),
+        size=size,
         client_id="" if event.client_id is UNSET else event.client_id,
         base_version=0 if event.type == "created" else base_version,
         seen={},
@@ -124,7 +129,3 @@ def from_publication(event: DocumentUpdateEvent, event_id: str, digest: bytes) -
 
 def _change(changes: JsonObject, deletes: object) -> JsonObject:
     return {"changes": changes, **({"deletes": deletes} if deletes else {})}
-
-
-def _digest(sent: object) -> str:
-    return hashlib.sha256(_deterministic(sent)).hexdigest()

@@ -6,11 +6,10 @@ Rule: head, entry, snapshot, conflicts, the remembered change and the events sta
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
-
-import msgspec
+from functools import partial
+from typing import Final, NamedTuple
 
 from signtusk_realtime.documents.conflicts import ConflictRecord
 from signtusk_realtime.documents.history import Entry
@@ -18,6 +17,7 @@ from signtusk_realtime.events.log import Commit, Committed, Draft, Key, LogName,
 from signtusk_realtime.operations.documents import records
 from signtusk_realtime.operations.documents.records import SNAPSHOT_EVERY, Head, Statistics
 from signtusk_realtime.operations.documents.store import DocumentStore, Loaded
+from signtusk_realtime.operations.documents.workshop import Workshop
 
 COUNTING_TRIES: Final = 16
 
@@ -33,9 +33,13 @@ class Keeping:
 
 @dataclass(slots=True, kw_only=True)
 class Step:
-    """What one commit does to a document. `head` is the one it leaves (None: unchanged), `decided` are records that are open no more."""
+    """What one commit does to a document. `head` is the one it leaves (None: unchanged), `decided` are records that are open no more.
+
+    `weight`: how much was worked on, in bytes, if that was more than what is loaded.
+    """
 
     loaded: Loaded
+    weight: int = 0
     head: Head | None = None
     entry: Entry | None = None
     opened: Sequence[ConflictRecord] = ()
@@ -56,17 +60,38 @@ class Step:
 
 
 async def carry_out(
-    store: DocumentStore, log: LogName, step: Step, keeping: Keeping, now_ms: int
+    store: DocumentStore, workshop: Workshop, log: LogName, step: Step, keeping: Keeping, now_ms: int
 ) -> Committed | Stale | Reused:
     """Commit a step; take it into what is loaded if it happened. Raises: Unavailable."""
+    loaded = step.loaded
+    built = await workshop.do(partial(_build, step, now_ms + keeping.age_ms), size=max(step.weight, loaded.weight))
+    if built.more == Statistics():
+        outcome = await store.engine.commit(log, built.commit)
+    else:
+        outcome = await _commit_counted(store, log, built.commit, built.more)
+    if _happened(outcome) and step.head is not None:
+        loaded.size = built.size
+        loaded.advance(step.head, loaded.revision + 1, built.open_records, step.entry)
+    return outcome
+
+
+class _Built(NamedTuple):
+    """A commit as it is handed to the engine, the size of its head, what is open after it, and how much more that is."""
+
+    commit: Commit
+    size: int
+    open_records: tuple[ConflictRecord, ...]
+    more: Statistics
+
+
+def _build(step: Step, until: int) -> _Built:
+    """Make the commit of a step. `until`: how long decided conflicts are kept."""
     loaded, document_id = step.loaded, step.loaded.document_id
-    revision, size = loaded.revision, loaded.size
+    size = loaded.size
     put, delete = list(step.put), list(step.delete)
-    expect: list[tuple[Key, int]] = [(records.head_key(document_id), revision), *step.expect]
-    until = now_ms + keeping.age_ms
+    expect: list[tuple[Key, int]] = [(records.head_key(document_id), loaded.revision), *step.expect]
     if step.head is not None:
-        revision += 1
-        put.append(records.put(records.head_key(document_id), step.head, version=revision))
+        put.append(records.put(records.head_key(document_id), step.head, version=loaded.revision + 1))
         size = len(put[-1].value)
     put += [
         records.put(records.open_key(document_id, str(record.conflict_id)), record, version=record.rev)
@@ -82,17 +107,10 @@ async def carry_out(
         put.append(records.put(records.entry_key(document_id, version), step.entry))
         if version % SNAPSHOT_EVERY == 0:
             put.append(records.put(records.snapshot_key(document_id, version), step.head.data))
-    delete += _parked_no_more(step)
+    open_records = step.open_records
+    delete += _parked_no_more(step, open_records)
     commit = Commit(step.events, loaded.epoch, expect, put, delete)
-    more = _difference(loaded.open_records, step.open_records)
-    if more == Statistics():
-        outcome = await store.engine.commit(log, commit)
-    else:
-        outcome = await _commit_counted(store, log, commit, more)
-    if _happened(outcome) and step.head is not None:
-        loaded.size = size
-        loaded.advance(step.head, revision, step.open_records, step.entry)
-    return outcome
+    return _Built(commit, size, open_records, _difference(loaded.open_records, open_records))
 
 
 async def _commit_counted(
@@ -123,9 +141,11 @@ def _happened(outcome: Committed | Stale | Reused) -> bool:
     return isinstance(outcome, Committed) and not (outcome.placed and outcome.placed[0].duplicate)
 
 
-def _parked_no_more(step: Step) -> list[Key]:
+def _parked_no_more(step: Step, open_records: Iterable[ConflictRecord]) -> list[Key]:
     """Give where changes are kept whole of which nothing is open any more."""
-    left = {(record.change_id, record.incoming_user_id) for record in step.open_records}
+    if not step.decided:
+        return []
+    left = {(record.change_id, record.incoming_user_id) for record in open_records}
     gone = {(record.change_id, record.incoming_user_id) for record in step.decided} - left
     return [records.parked_key(step.loaded.document_id, *pair) for pair in sorted(gone)]
 
@@ -154,18 +174,18 @@ def _sum(one: Statistics, other: Statistics) -> Statistics:
 
 async def outlived(
     store: DocumentStore, log: LogName, loaded: Loaded, head: Head, keeping: Keeping, *, received_before: str
-) -> tuple[Head, list[Key]]:
-    """Give the head without what need not be kept any longer, and the keys to delete; a stretch between snapshots at a time.
+) -> tuple[int, list[Key]]:
+    """Give the oldest version that is to be kept once `head` has a successor, and the keys to delete; a stretch between snapshots at a time.
 
     `received_before`: the instant, in the wire's form, that is as old as `keeping` demands.
     """
-    oldest = (head.version - keeping.versions) // SNAPSHOT_EVERY * SNAPSHOT_EVERY
+    oldest = (head.version + 1 - keeping.versions) // SNAPSHOT_EVERY * SNAPSHOT_EVERY
     oldest = min(oldest, head.oldest + SNAPSHOT_EVERY - head.oldest % SNAPSHOT_EVERY)
     if oldest <= head.oldest:
-        return head, []
+        return head.oldest, []
     entries = await store.read_entries(log, loaded.document_id, oldest, oldest)
     if entries and entries[0].header.timestamp > received_before:
-        return head, []
+        return head.oldest, []
     gone = [records.entry_key(loaded.document_id, version) for version in range(head.oldest, oldest + 1)]
     gone.append(records.snapshot_key(loaded.document_id, head.oldest))
-    return msgspec.structs.replace(head, oldest=oldest), gone
+    return oldest, gone

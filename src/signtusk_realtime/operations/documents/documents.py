@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from msgspec import UNSET
 
@@ -58,14 +59,15 @@ class Documents:
         self.workshop.close()
 
     async def edit(
-        self, identity: Identity, document_id: str, body: EditBody, *, connection_id: str | None = None
+        self, identity: Identity, document_id: str, body: EditBody, *, connection_id: str | None = None, size: int = 0
     ) -> EditOutcome:
-        """Carry a client's edit out; a refusal is an outcome too. Raises: Unavailable (contention too)."""
+        """Carry a client's edit out, which came in so many bytes; a refusal is an outcome too. Raises: Unavailable (contention too)."""
         try:
             access.check_edit(identity, document_id, "merge" if body.strategy is UNSET else body.strategy)
             if body.document_id is not UNSET and body.document_id != document_id:
                 raise Refused("the body names another document than the path", code="invalid_message")
-            asking = from_client(body, document_id, identity.user_id, connection_id=connection_id)
+            read = partial(from_client, body, document_id, identity.user_id, connection_id=connection_id)
+            asking = await self.workshop.do(read, size=size)
         except Forbidden as error:
             return refusal(error, body.change_id)
         except Refused as error:
@@ -126,7 +128,7 @@ def make_documents(
 ) -> Documents:
     """Put the parts together. `now_ms`: wall clock; `new_id(prefix)`: a fresh id; `new_secret()`: 128 random bits as text."""
     store, lanes, workshop = DocumentStore(engine), Lanes(), Workshop()
-    moves = MoveDocument(store, lanes, rules, now_ms=now_ms, new_id=new_id, new_secret=new_secret)
+    moves = MoveDocument(store, lanes, workshop, rules, now_ms=now_ms, new_id=new_id, new_secret=new_secret)
     return Documents(
         store=store,
         edits=EditDocument(store, lanes, workshop, rules, moves, now_ms=now_ms, new_id=new_id, new_secret=new_secret),
@@ -134,7 +136,7 @@ def make_documents(
         resolves=ResolveConflicts(
             store, lanes, workshop, rules, moves, now_ms=now_ms, new_id=new_id, new_secret=new_secret
         ),
-        reads=ReadDocuments(store, lanes, rules, moves),
+        reads=ReadDocuments(store, lanes, workshop, rules, moves),
         leases=Leases(store, lanes, moves, hub),
         statistics=ConflictStatistics(store),
         workshop=workshop,

@@ -7,8 +7,9 @@ Rule 3: what was decided on a document held in memory is refused only after a lo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -17,12 +18,13 @@ from msgspec import UNSET
 from signtusk_realtime.documents.conflicts import ConflictRecord
 from signtusk_realtime.documents.lease import renew
 from signtusk_realtime.documents.manual import refresh
+from signtusk_realtime.documents.paths import Path
 from signtusk_realtime.documents.refusals import Refused
 from signtusk_realtime.documents.resolve import Resolution
 from signtusk_realtime.documents.values import Object
 from signtusk_realtime.errors import EventIdReused, RealtimeError, Unavailable
 from signtusk_realtime.events.instants import format_milliseconds
-from signtusk_realtime.events.log import ABSENT, Commit, Committed, Draft, LogName, Reused, Stale
+from signtusk_realtime.events.log import ABSENT, Commit, Committed, Draft, Key, LogName, Reused, Stale
 from signtusk_realtime.operations.documents import records
 from signtusk_realtime.operations.documents.asking import Asking
 from signtusk_realtime.operations.documents.attempt import Attempt, DocumentRules
@@ -106,23 +108,18 @@ class EditDocument:
             resolution = await attempt.decide()
         except Refused as error:
             return Edited(refusal(error, asking.change_id, loaded, asker)) if is_fresh else None
-        step, outcome = await self._step(attempt, resolution)
-        event_id = step.events[0].event_id if step.events else UNSET
-        answer = msgspec.Raw(records.encode(outcome))
-        step.put.append(
-            records.put(
-                change,
-                Remembered(digest=asking.digest, answer=answer, event_id=event_id),
-                expires_at=asker.now_ms + self._rules.keeping.outcomes_ms,
-            )
+        changers = await attempt.changers(resolution.conflicts) if resolution.conflicts else {}
+        age = format_milliseconds(received_at - self._rules.keeping.age_ms)
+        keeping = await outlived(self._store, log, loaded, attempt.head, self._rules.keeping, received_before=age)
+        step, outcome = await self._workshop.do(
+            partial(self._step, attempt, resolution, changers, keeping, change), size=attempt.weight
         )
-        step.expect.append((change, ABSENT))
         if author is not None:
             assert asking.seq is not None, "has_number"
             step.expect.append((author, asker.author_version))
             until = asker.now_ms + self._rules.keeping.age_ms
             step.put.append(records.put(author, Author(asking.seq), version=asker.author_version + 1, expires_at=until))
-        committed = await carry_out(self._store, log, step, self._rules.keeping, received_at)
+        committed = await carry_out(self._store, self._workshop, log, step, self._rules.keeping, received_at)
         if isinstance(committed, Reused):
             raise EventIdReused(tuple(committed.event_ids))
         if isinstance(committed, Stale):
@@ -150,18 +147,29 @@ class EditDocument:
             return Edited(outcome)
         return Edited(outcome, await placed_before(self._store, log, remembered.event_id, asking.announced.digest))
 
-    async def _step(self, attempt: Attempt, resolution: Resolution) -> tuple[Step, EditOutcome]:
-        """Make the commit of an outcome, and the answer."""
+    def _step(
+        self,
+        attempt: Attempt,
+        resolution: Resolution,
+        changers: Mapping[Path, str],
+        keeping: tuple[int, list[Key]],
+        change: Key,
+    ) -> tuple[Step, EditOutcome]:
+        """Make the commit of an outcome, and the answer. `keeping`: what `outlived` said of a further version; `change`: where the outcome is kept."""
         asking, loaded, head = attempt.asking, attempt.loaded, attempt.head
         timestamp = format_milliseconds(attempt.received_at)
         makes_version = bool(resolution.ops) or loaded.head is None
         version = head.version + 1 if makes_version else head.version
         # Also of an edit that changes nothing: what lost against it is told and kept all the same.
         is_kept = resolution.status != "rejected"
-        conflicts = await attempt.records_of(
-            resolution.conflicts, version=version, timestamp=timestamp, new_id=self._new_id if is_kept else None
+        conflicts = attempt.records_of(
+            resolution.conflicts,
+            changers,
+            version=version,
+            timestamp=timestamp,
+            new_id=self._new_id if is_kept else None,
         )
-        step = Step(loaded=loaded)
+        step = Step(loaded=loaded, weight=attempt.weight)
         step.opened = [each for each in conflicts if is_kept and each.status == "open"]
         if makes_version:
             refreshed = refresh(
@@ -182,19 +190,14 @@ class EditDocument:
             step.head = Head(
                 version=version,
                 start=head.start,
-                oldest=head.oldest,
+                oldest=keeping[0] if makes_version else head.oldest,
                 state=head.state,
                 hash=head.hash if step.entry is None else step.entry.hash,
                 open_conflicts=len(step.open_records),
                 data=resolution.document,
             )
         if makes_version:
-            age = format_milliseconds(attempt.received_at - self._rules.keeping.age_ms)
-            assert step.head is not None, "set above"
-            step.head, gone = await outlived(
-                self._store, attempt.log, loaded, step.head, self._rules.keeping, received_before=age
-            )
-            step.delete += gone
+            step.delete += keeping[1]
         if resolution.parked is not None and step.opened:
             key = records.parked_key(asking.document_id, asking.change_id, asking.user_id)
             step.put.append(records.put(key, resolution.parked))
@@ -205,7 +208,7 @@ class EditDocument:
                 records.put(lease, renew(attempt.asker.lease, attempt.asker.now_ms), version=attempt.asker.token)
             )
         self._tell(step, attempt, resolution, version, timestamp, superseded)
-        return step, EditOutcome(
+        outcome = EditOutcome(
             change_id=asking.change_id,
             status=resolution.status,
             version=version,
@@ -215,6 +218,15 @@ class EditDocument:
             ops=resolution.ops if makes_version else (),
             code="conflict" if resolution.status == "rejected" else UNSET,
         )
+        remembered = Remembered(
+            digest=asking.digest,
+            answer=msgspec.Raw(records.encode(outcome)),
+            event_id=step.events[0].event_id if step.events else UNSET,
+        )
+        until = attempt.asker.now_ms + self._rules.keeping.outcomes_ms
+        step.put.append(records.put(change, remembered, expires_at=until))
+        step.expect.append((change, ABSENT))
+        return step, outcome
 
     def _tell(
         self,

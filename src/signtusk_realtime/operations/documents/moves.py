@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -31,6 +32,7 @@ from signtusk_realtime.operations.documents.lanes import Lane, Lanes
 from signtusk_realtime.operations.documents.records import Head, Remembered
 from signtusk_realtime.operations.documents.store import Asker, DocumentStore, Loaded
 from signtusk_realtime.operations.documents.told import STATE_EVENTS, Teller
+from signtusk_realtime.operations.documents.workshop import Workshop
 from signtusk_realtime.protocol.edits import TransitionAnswer, TransitionBody
 
 TRIES: Final = 16
@@ -63,6 +65,7 @@ class MoveDocument:
         self,
         store: DocumentStore,
         lanes: Lanes,
+        workshop: Workshop,
         rules: DocumentRules,
         *,
         now_ms: Callable[[], int],
@@ -71,6 +74,7 @@ class MoveDocument:
     ) -> None:
         self._store = store
         self._lanes = lanes
+        self._workshop = workshop
         self._rules = rules
         self._now_ms = now_ms
         self._new_id = new_id
@@ -100,10 +104,11 @@ class MoveDocument:
                 head = loaded.head
                 if head is None:
                     raise Refused("there is no such document", code="unknown_document")
+                head_hash = await self._workshop.do(partial(self.content_hash, head), size=loaded.size)
                 try:
-                    self._check(head, body, user_id, asker)
+                    self._check(head, head_hash, body, user_id, asker)
                 except Refused as error:
-                    raise MoveRefused(error, head.version, self.content_hash(head)) from None
+                    raise MoveRefused(error, head.version, head_hash) from None
                 move = Move(to=body.to, user_id=user_id, change_id=change_id)
                 step = self._step(log, loaded, asker, move)
                 assert step.head is not None, "a transition makes a version"
@@ -111,7 +116,7 @@ class MoveDocument:
                     document_id=document_id,
                     version=step.head.version,
                     state=body.to,
-                    content_hash=self.content_hash(step.head),
+                    content_hash=head_hash,
                 )
                 kept_until = asker.now_ms + self._rules.keeping.outcomes_ms
                 remembered = Remembered(digest=digest, answer=msgspec.Raw(records.encode(answer)))
@@ -168,7 +173,7 @@ class MoveDocument:
         """Give the hash of what a signature stands for."""
         return content_hash(self._rules.policy.scope(head.data))
 
-    def _check(self, head: Head, body: TransitionBody, user_id: str, asker: Asker) -> None:
+    def _check(self, head: Head, head_hash: str, body: TransitionBody, user_id: str, asker: Asker) -> None:
         if body.version is not UNSET and body.version != head.version:
             raise Refused(
                 f"the document is at version {head.version}, not at {body.version}",
@@ -179,7 +184,7 @@ class MoveDocument:
             head.state,
             body.to,
             open_conflicts=head.open_conflicts,
-            head_hash=self.content_hash(head),
+            head_hash=head_hash,
             content_hash=None if sent is UNSET else sent,
             user_id=user_id,
             lease=asker.lease,
@@ -225,7 +230,7 @@ class MoveDocument:
     async def _commit(self, log: LogName, lane: Lane, step: Step) -> Committed | None:
         """Commit; None if somebody else was faster."""
         try:
-            outcome = await carry_out(self._store, log, step, self._rules.keeping, self._now_ms())
+            outcome = await carry_out(self._store, self._workshop, log, step, self._rules.keeping, self._now_ms())
         except BaseException:
             lane.loaded = None
             raise

@@ -24,6 +24,7 @@ from signtusk_realtime.operations.documents.attempt import DocumentRules
 from signtusk_realtime.operations.documents.lanes import Lanes
 from signtusk_realtime.operations.documents.moves import MoveDocument
 from signtusk_realtime.operations.documents.store import DocumentStore, Loaded, compacted
+from signtusk_realtime.operations.documents.workshop import Workshop
 from signtusk_realtime.protocol import cursor as cursors
 
 MAX_DECIDED: Final = 1000
@@ -79,9 +80,12 @@ class ConflictsAnswer(Struct, rename="camel", frozen=True):
 class ReadDocuments:
     """See the module."""
 
-    def __init__(self, store: DocumentStore, lanes: Lanes, rules: DocumentRules, moves: MoveDocument) -> None:
+    def __init__(
+        self, store: DocumentStore, lanes: Lanes, workshop: Workshop, rules: DocumentRules, moves: MoveDocument
+    ) -> None:
         self._store = store
         self._lanes = lanes
+        self._workshop = workshop
         self._rules = rules
         self._moves = moves
 
@@ -116,15 +120,16 @@ class ReadDocuments:
                 )
             if version < max(head.start, head.oldest):
                 raise compacted(version)
-            data = await self._store.at(log, loaded, version)
+            data = await self._store.at(log, loaded, version, self._workshop)
             state = await self._state_at(log, loaded, version)
+        hashed = await self._workshop.do(lambda: content_hash(self._rules.policy.scope(data)), size=loaded.size)
         return DocumentAnswer(
             document_id=document_id,
             version=head.version if version is None else version,
             epoch=loaded.epoch,
             state=state,
             data=data,
-            content_hash=content_hash(self._rules.policy.scope(data)),
+            content_hash=hashed,
             open_conflicts=head.open_conflicts,
             cursor=cursors.encode(organization_id, loaded.top, system),
             last_seq=last_seq,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -139,7 +140,7 @@ class ResolveConflicts:
         step.put.append(records.put(change, remembered, expires_at=kept_until))
         step.expect.append((change, ABSENT))
         try:
-            outcome = await carry_out(self._store, call.log, step, self._rules.keeping, self._now_ms())
+            outcome = await carry_out(self._store, self._workshop, call.log, step, self._rules.keeping, self._now_ms())
         except BaseException:
             lane.loaded = None
             raise
@@ -185,6 +186,20 @@ class ResolveConflicts:
         )
         timestamp = format_milliseconds(self._now_ms())
         settled = await self._settle(call, loaded, head, decided, timestamp)
+        work = partial(self._step_of, call, loaded, head, decisions, word, settled, timestamp)
+        return await self._workshop.do(work, size=loaded.weight)
+
+    def _step_of(
+        self,
+        call: _Call,
+        loaded: Loaded,
+        head: Head,
+        decisions: Sequence[Decision],
+        word: str,
+        settled: Settled,
+        timestamp: str,
+    ) -> Step:
+        policy = self._rules.policy
         version = head.version + 1
         done = {record.conflict_id for record in settled.records}
         refreshed = refresh(
@@ -267,7 +282,8 @@ class ResolveConflicts:
             check_size(document)
             return Settled(document, diff(head.data, document), tuple(done))
 
-        return await self._workshop.do(work, size=loaded.size)
+        # Text may have to be merged: as in attempt.py.
+        return await self._workshop.do(work, size=2 * loaded.weight + 15 * 512 * len(decided))
 
 
 def _word_of(body: ResolveBody, decisions: Sequence[Decision]) -> str:

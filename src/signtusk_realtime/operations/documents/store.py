@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, cast
 from weakref import WeakValueDictionary
 
@@ -20,9 +21,10 @@ from signtusk_realtime.documents.refusals import Refused
 from signtusk_realtime.documents.resolve import Parked
 from signtusk_realtime.documents.values import Object
 from signtusk_realtime.engines.engine import Engine
-from signtusk_realtime.events.log import ABSENT, Epoch, Exact, Key, LogName, Position, Range
+from signtusk_realtime.events.log import ABSENT, Epoch, Key, LogName, Position
 from signtusk_realtime.operations.documents import records
 from signtusk_realtime.operations.documents.records import Author, Head, Remembered, Statistics
+from signtusk_realtime.operations.documents.workshop import Workshop
 
 MAX_OPEN: Final = 10_000
 """Open conflicts of one document; an edit that would open more is refused."""
@@ -49,6 +51,11 @@ class Loaded:
     open_records: tuple[ConflictRecord, ...] = ()
     entries: dict[int, Entry] = field(default_factory=dict)
     versions: dict[int, Object] = field(default_factory=dict)
+
+    @property
+    def weight(self) -> int:
+        """How much there is to work on, in bytes: its head, and the conflicts that are open."""
+        return self.size + len(self.open_records) * 512
 
     @property
     def known(self) -> Known:
@@ -152,7 +159,7 @@ class DocumentStore:
             first = found[-1].header.version + 1
         return found
 
-    async def at(self, log: LogName, loaded: Loaded, version: int) -> Object:
+    async def at(self, log: LogName, loaded: Loaded, version: int, workshop: Workshop) -> Object:
         """Give the document as it was at a version that is kept. Raises: Unavailable, Refused (compacted)."""
         head = loaded.head
         assert head is not None, "a document that is held"
@@ -161,7 +168,8 @@ class DocumentStore:
         found = loaded.versions.get(version)
         if found is None:
             start, document = await self._snapshot(log, loaded, version)
-            found = replay(document, await self.entries(log, loaded, start + 1, version))
+            entries = await self.entries(log, loaded, start + 1, version)
+            found = await workshop.do(partial(replay, document, entries), size=loaded.size)
             loaded.versions[version] = found
         return found
 

@@ -1,28 +1,30 @@
 """Where a document is worked on: here if it is small, else on a thread, so that the loop goes on meanwhile.
 
-Owns: the thread.   Not: the work, which is pure.
+Owns: the thread, what is large.   Not: the work, which is pure.
+Rule: nothing whose time grows with a document, an edit or the number of conflicts is done outside of `do`.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Final, TypeVar
 
 T = TypeVar("T")
 
-LARGE_BYTES: Final = 64 << 10
+LARGE_BYTES: Final = 32 << 10
+"""What is done with so much may take some milliseconds."""
 
 
 class Workshop:
-    """See the module. Ended by `close`."""
+    """See the module. Ended by `close`. `executor`: in place of the thread, of which it has one."""
 
-    def __init__(self) -> None:
-        self._executor: ThreadPoolExecutor | None = None
+    def __init__(self, executor: Executor | None = None) -> None:
+        self._executor = executor
 
     async def do(self, work: Callable[[], T], *, size: int) -> T:
-        """Do some work on about `size` bytes. Raises: what the work raises."""
+        """Do some work on about `size` bytes; the caller holds the document's lane, or the work shares nothing. Raises: what the work raises."""
         if size < LARGE_BYTES:
             return work()
         if self._executor is None:

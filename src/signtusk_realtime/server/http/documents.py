@@ -55,7 +55,7 @@ class DocumentCalls:
         identity, _ = await self._who(request, "connect")
         document_id = _document(request)
         body = await self._body(request, _edit)
-        outcome = await self._documents.edit(identity, document_id, body)
+        outcome = await self._documents.edit(identity, document_id, body, size=len(await request.body()))
         if outcome.status == "refused" and outcome.code in _PROBLEMS:
             raise _refused(outcome)
         return answer(outcome, _status(outcome))
