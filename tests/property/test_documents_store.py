@@ -163,7 +163,7 @@ class Play(RuleBasedStateMachine):
 
     def begin(self) -> None:
         self.engine = Lossy(self.world.engine)
-        self.desks = [Desk(self.engine, self.world.clock, names=self.names) for _ in range(2)]  # type: ignore[arg-type]  # it passes on what it does not do
+        self.desks = [Desk(self.engine, self.world.clock, names=self.names) for _ in range(2)]
 
     async def die(self) -> None:
         """End the nodes, with all they hold in memory, and begin anew on what is stored."""
@@ -512,7 +512,7 @@ class Play(RuleBasedStateMachine):
             assert entry.body is not None
             document = apply(document, entry.body.ops)
         assert content_hash(document) == shown
-        assert (entries[version - 1].header.state, entries[version - 1].body.ops or []) == ("signing", [])  # type: ignore[union-attr]  # nothing is erased here
+        assert (entries[version - 1].header.state, entries[version - 1].body.ops or []) == ("signing", [])
         assert UNSET is not entries[version - 1].header.state
 
 
@@ -545,7 +545,7 @@ ALLOWED_OF_MOVES: Final = frozenset(
 def test_one_history_whatever_befalls(engine: str) -> None:
     """See the module."""
     play = type("Play", (Play,), {"engine_name": engine})
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]  # Hypothesis says nothing of it
+    run_state_machine_as_test(
         play,
         settings=settings(
             max_examples=PLAYED[engine], stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)

@@ -77,6 +77,7 @@ async def serving(
     stop: bool = True,
     connection_limits: ConnectionLimits | None = None,
     authorizer: Authorizer | None = None,
+    rules: DocumentRules | None = None,
 ) -> AsyncIterator[Serving]:
     """Serve until the block ends. `stop` False: the block stops the server itself."""
     engine = engine or MemoryEngine()
@@ -96,6 +97,7 @@ async def serving(
         control=control,
         connection_limits=connection_limits,
         authorizer=authorizer,
+        rules=rules,
     )
     await engine.start(hub)
     await hub.start()
@@ -111,6 +113,7 @@ async def serving(
             if stop:
                 await server.stop()
     finally:
+        await verbs.close()
         await hub.close()
         await engine.close()
 

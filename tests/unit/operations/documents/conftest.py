@@ -51,7 +51,7 @@ async def make_desk(engine: Engine, clock: LoopClock) -> AsyncIterator[MakeDesk]
 
     def make(**rules: object) -> Desk:
         options: dict[str, object] = {"policy": PLAIN} | rules
-        desk = Desk(engine, clock, names=names, rules=DocumentRules(**options))  # type: ignore[arg-type]  # a test's own keywords
+        desk = Desk(engine, clock, names=names, rules=DocumentRules(**options))
         made.append(desk)
         return desk
 

@@ -119,7 +119,7 @@ async def test_a_merge_that_changes_nothing_keeps_its_conflicts(desk: Desk) -> N
     assert [e["payload"]["conflicts"][0]["conflictId"] for e in await desk.events("document_conflict")] == [
         kept["conflictId"]
     ]
-    assert len(ids) == len((await desk.data())["items"])  # type: ignore[arg-type]  # a list
+    assert len(ids) == len((await desk.data())["items"])
 
 
 async def test_a_repeated_change_has_its_first_answer(desk: Desk) -> None:
@@ -289,7 +289,7 @@ async def test_sixteen_stale_answers_are_contention(engine: Engine, make_desk: A
     await make_desk().create(title="NDA")
     before = await read_shelf(engine)
     overtaken = Overtaken(engine)
-    desk = Desk(overtaken, clock)  # type: ignore[arg-type]  # it passes on what it does not do
+    desk = Desk(overtaken, clock)
     with pytest.raises(Unavailable) as refused:
         await desk.edit("bob", changeId="c", baseVersion=1, changes={"title": "B"})
     assert (refused.value.code, overtaken.asked) == ("contention", 16)

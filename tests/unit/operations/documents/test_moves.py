@@ -65,7 +65,7 @@ async def test_refused_transitions(desk: Desk) -> None:
         ({"to": "signing"}, "invalid_message"),
         ({"to": "signing", "contentHash": "0" * 64}, "content_changed"),
     ):
-        error = await refusal(desk.move(**body))  # type: ignore[arg-type]  # a body
+        error = await refusal(desk.move(**body))
         assert isinstance(error, MoveRefused)
         assert (error.code, error.version, error.content_hash) == (code, 1, content_hash)
     assert await read_shelf(desk.engine) == before

@@ -189,7 +189,7 @@ async def test_an_invariant_parks_the_whole_edit(desk: Desk) -> None:
             document=document, decisions=[{"conflictId": record["conflictId"], "rev": record["rev"], "take": take}]
         )
         data = await desk.data(document)
-        assert ("title" in data, len(data["recipients"])) == ((True, 1) if take == "incoming" else (False, 2))  # type: ignore[arg-type]  # a list
+        assert ("title" in data, len(data["recipients"])) == ((True, 1) if take == "incoming" else (False, 2))
         assert data["note"] == "after"
 
 

@@ -128,7 +128,7 @@ async def test_thousands_of_clashes_leave_the_loop_free(desk: Desk) -> None:
     await edit(desk, "ann", "d1", baseVersion=1, changes=dict.fromkeys(names, 1))
     with lines_on_the_loop() as counted:
         outcome = await edit(desk, "bob", "d1", baseVersion=1, changes=dict.fromkeys(names, 2), strategy="manual")
-    assert len(list(outcome.conflicts)) == 4000  # type: ignore[arg-type]  # it has conflicts
+    assert len(list(outcome.conflicts)) == 4000
     assert_elsewhere(counted)
     # From now on every edit looks at 4000 open records.
     with lines_on_the_loop() as counted:
