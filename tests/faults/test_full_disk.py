@@ -89,7 +89,7 @@ def place_of(cursor: object) -> int:
 
 async def send(api: Api, attempt: Attempt) -> httpx2.Response:
     """Publish what an attempt is about, and note the answer if it was accepted."""
-    events = [document_update("d", ORGANIZATION, id=event_id, changes=TEXT) for event_id in attempt.ids]
+    events = [document_update("d", ORGANIZATION, id=event_id, metadata=TEXT) for event_id in attempt.ids]
     answer = await api.http.post("/api/realtime/events", json=events)
     if answer.status_code == 200:
         results = answer.json()["results"]

@@ -74,7 +74,7 @@ async def metric(api: Api, name: str) -> float:
 async def publish(api: Api, ids: list[str]) -> None:
     """Publish large events with these ids, one after the other."""
     for event_id in ids:
-        await api.publish(document_update("doc", id=event_id, changes={"title": "x" * EVENT_BYTES}))
+        await api.publish(document_update("doc", id=event_id, metadata={"title": "x" * EVENT_BYTES}))
 
 
 async def test_who_stalls_costs_no_memory_and_misses_nothing(tmp_path: Path) -> None:
