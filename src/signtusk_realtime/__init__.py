@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from signtusk_realtime.config import InvalidSettings as InvalidSettings
     from signtusk_realtime.config import LimitSettings as LimitSettings
     from signtusk_realtime.config import Settings as Settings
+    from signtusk_realtime.documents.refusals import Refused as Refused
     from signtusk_realtime.errors import ConfigurationError as ConfigurationError
     from signtusk_realtime.errors import EventIdReused as EventIdReused
     from signtusk_realtime.errors import Forbidden as Forbidden
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from signtusk_realtime.events.kinds import UserPresenceEvent as UserPresenceEvent
     from signtusk_realtime.events.subscriptions import Filters as Filters
     from signtusk_realtime.events.subscriptions import Subscription as Subscription
+    from signtusk_realtime.operations.documents.documents import EditRefused as EditRefused
     from signtusk_realtime.service import ConnectionChange as ConnectionChange
     from signtusk_realtime.service import LoadBalancing as LoadBalancing
     from signtusk_realtime.service import Published as Published
@@ -40,11 +42,13 @@ if TYPE_CHECKING:
     from signtusk_realtime.service import WebSocketServer as WebSocketServer
     from signtusk_realtime.service import create_default_config as create_default_config
     from signtusk_realtime.service import create_websocket_server as create_websocket_server
+    from signtusk_realtime.service.documents import ConflictResolution as ConflictResolution
 
 __version__ = "0.1.0"
 
 _ROOMS: Final = {
     "config": ("AuthSettings", "InvalidSettings", "LimitSettings", "Settings"),
+    "documents.refusals": ("Refused",),
     "errors": (
         "ConfigurationError",
         "EventIdReused",
@@ -67,6 +71,7 @@ _ROOMS: Final = {
         "UserPresenceEvent",
     ),
     "events.subscriptions": ("Filters", "Subscription"),
+    "operations.documents.documents": ("EditRefused",),
     "service": (
         "ConnectionChange",
         "LoadBalancing",
@@ -78,6 +83,7 @@ _ROOMS: Final = {
         "create_default_config",
         "create_websocket_server",
     ),
+    "service.documents": ("ConflictResolution",),
 }
 _ROOM_OF: Final = {name: room for room, names in _ROOMS.items() for name in names}
 

@@ -244,6 +244,7 @@ def test_the_pages_that_teach_are_followed() -> None:
     assert {"run", "answer"} <= roles("docs/how-to/back-up-and-restore.md")
     assert {"run", "answer"} <= roles("docs/how-to/authenticate.md")
     assert {"follow", "shows"} <= roles("docs/how-to/choose-a-transport.md")
+    assert {"run", "answer", "page"} <= roles("docs/how-to/edit-together.md")
 
 
 def roles(page: str) -> set[str]:
