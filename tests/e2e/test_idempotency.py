@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import httpx2
@@ -149,4 +150,24 @@ async def test_an_id_belongs_to_its_organization(tmp_path: Path) -> None:
             assert result["duplicate"] is False
             (result,) = results(await post(api, document_update("d", organization), "key"))
             assert result["duplicate"] is False
+        assert await served.terminate() == 0
+
+
+async def test_an_id_of_another_value_is_told_before_anything_else(tmp_path: Path) -> None:
+    """Also where the change itself could not be made: a publisher is not sent after the wrong fault."""
+    async with serving(tmp_path) as served, Api(served.url) as api:
+        await api.publish(document_update("held", id="first", changes={"title": "x"}))
+        await api.publish(
+            {
+                "kind": "organization_activity",
+                "id": "used",
+                "activityType": "a",
+                "payload": {},
+                "organizationId": "org123",
+            }
+        )
+        for more in ({"type": "created"}, {"baseVersion": 7}):
+            body = json.dumps(document_update("held", id="used", changes={"title": "y"}, **more)).encode()
+            answer = await post(api, body)
+            assert (answer.status_code, answer.json()["code"]) == (409, "event_id_reused")
         assert await served.terminate() == 0

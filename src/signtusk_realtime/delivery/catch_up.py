@@ -159,6 +159,11 @@ class CatchUp:
             self._unfillable.clear()
             self._outlined.clear()
 
+    def void(self) -> None:
+        """Let go of everything that was read before: a log turned out to be another than it was."""
+        self._encoded.clear()
+        self._outlined.clear()
+
     def _retry(self, connection: Connection, after_s: float) -> None:
         def again() -> None:
             self._retries.discard(timer)
@@ -212,7 +217,8 @@ class CatchUp:
             if wanted and wanted[0] <= live.offset:
                 wanted = [offset for offset in wanted if offset <= live.offset]
                 looked_up = await self._outlined.read(name, position.epoch, wanted, PAGE_BYTES)
-                if _is_elsewhere(connection, place):
+                # Who subscribed, unsubscribed or was renewed meanwhile wants, or may see, something else: the next round decides anew.
+                if _is_elsewhere(connection, place) or connection.session.selection is not selection:
                     return
                 if looked_up:
                     self._hand_over(connection, self._page(connection, place, name, looked_up, looked_up[-1]))

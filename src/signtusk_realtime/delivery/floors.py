@@ -32,8 +32,12 @@ class Floors:
         return asked_at is not None and asyncio.get_running_loop().time() - asked_at < KNOWN_S
 
     async def learn(self, name: LogName) -> None:
-        """Make a log's floor known, with one question for all who ask at once. Raises: Unavailable."""
-        while not self.is_known(name):
+        """Make a log's floor known, with one question for all who ask at once. Raises: Unavailable.
+
+        However long the answer takes, one that was asked for after the call began is enough.
+        """
+        came_at = asyncio.get_running_loop().time()
+        while not self.is_known(name) and self._asked_at.get(name, -1.0) < came_at:
             asking = self._asking.get(name)
             if asking is not None:
                 await asyncio.shield(asking)

@@ -167,7 +167,8 @@ class Hub:
 
     def diverged(self, log: LogName, common: Position) -> None:
         """Tell every connection that was shown more than is true: completeness can no longer be proven."""
-        self._tails.forget(log)
+        self._let_go(log)
+        self._catch_up.void()
         if log == SYSTEM_LOG:
             self._announcer.clear()
             self._system = common

@@ -7,7 +7,7 @@ Rule 3: the organization is the identity's own; only a service names one, and on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -204,7 +204,7 @@ class Publish:
             step = steps[first]
             if step is PLAIN:
                 last = next((i for i in range(first, len(steps)) if steps[i] is not PLAIN), len(steps))
-                results += await self._plain(call, first, last)
+                results += await self._late(self._plain(call, first, last), call, first, last)
                 first = last
                 continue
             event, draft = call.publications[first].event, call.drafts[first]
@@ -215,12 +215,26 @@ class Publish:
                     assert isinstance(event, DocumentUpdateEvent), "changes are a document update's"
                     results.append(await self._change(call, first, event, documents))
                 else:
-                    results.append(await self._fact(call, first, documents))
+                    results += await self._late(self._fact(call, first, documents), call, first, first + 1)
             finally:
                 counters.answered([draft])
                 counters.commits.observe(counters.clock() - began_at)
             first += 1
         return tuple(results)
+
+    async def _late(
+        self, publishing: Coroutine[None, None, tuple[PublishResult, ...]], call: _Call, first: int, last: int
+    ) -> tuple[PublishResult, ...]:
+        """Publish a step of several; where something of the call is published already, a reuse that comes to light is the step's own."""
+        try:
+            return await publishing
+        except EventIdReused as error:
+            if first == 0:
+                raise
+            return tuple(
+                PublishResult(event_id=draft.event_id, error=ResultError(error.code, error.message))
+                for draft in call.drafts[first:last]
+            )
 
     async def _change(self, call: _Call, index: int, event: DocumentUpdateEvent, documents: Documents) -> PublishResult:
         draft = call.drafts[index]
@@ -233,12 +247,14 @@ class Publish:
             outcome, placed = edited.outcome, edited.placed
         except Refused as error:
             outcome, placed = refusal(error, event.change_id if event.change_id is not UNSET else draft.event_id), None
-        except (EventIdReused, Unavailable) as error:
+        except EventIdReused as error:
             if not call.is_batch:
                 raise
             return PublishResult(event_id=draft.event_id, error=ResultError(error.code, error.message))
         if outcome.status in ("refused", "rejected"):
             if not call.is_batch:
+                # An id that was used before with another value is that, whatever else stands in its way.
+                await self._check_unused(call)
                 raise EditRefused(outcome, at)
             refused = EditRefused(outcome)
             return PublishResult(
@@ -250,16 +266,15 @@ class Publish:
         result = _result(call.log, placed, placed.placed[0])
         return msgspec.structs.replace(result, duplicate=outcome.duplicate is True, edit=outcome)
 
-    async def _fact(self, call: _Call, index: int, documents: Documents) -> PublishResult:
+    async def _fact(self, call: _Call, index: int, documents: Documents) -> tuple[PublishResult, ...]:
         event, draft = call.publications[index].event, call.drafts[index]
         found = fact_of(event)
         assert found is not None, "a fact"
         document_id, to, user_id = found
         committed = await documents.moves.fact(call.log, document_id, to, user_id, draft.event_id, draft)
         if committed is None:
-            (result,) = await self._plain(call, index, index + 1)
-            return result
-        return _result(call.log, committed, committed.placed[0])
+            return await self._plain(call, index, index + 1)
+        return (_result(call.log, committed, committed.placed[0]),)
 
     async def _check_unused(self, call: _Call) -> None:
         """See before anything is published that no id is known with another value. Raises: EventIdReused, Unavailable."""
