@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Iterable
 
 import msgspec
@@ -56,6 +57,20 @@ async def test_a_node_has_as_many_connections_as_it_may() -> None:
         check_sent_away(await call(it.port, "GET", EVENTS))
         for peer in (second, third):
             await peer.end()
+
+
+async def test_who_waits_in_the_kernels_queue_is_accepted_by_many_a_turn() -> None:
+    """The queue is bounded, and whoever comes while it is full is late by seconds: it is emptied faster than one a turn of the loop."""
+    async with serving() as it:
+        fronts = it.server._fronts.state.connections
+        sockets = [socket.create_connection(("127.0.0.1", it.port)) for _ in range(64)]
+        turns = 0
+        while len(fronts) < len(sockets):
+            await asyncio.sleep(0)
+            turns += 1
+            assert turns <= 64 // 4
+        for one in sockets:
+            one.close()
 
 
 async def test_the_bound_holds_for_those_who_come_at_once() -> None:
