@@ -540,7 +540,7 @@ ALLOWED_OF_MOVES: Final = frozenset(
 )
 
 
-@pytest.mark.timeout(300 + PLAYS)
+@pytest.mark.timeout(600 + PLAYS)
 @pytest.mark.parametrize("engine", PLAYED)
 def test_one_history_whatever_befalls(engine: str) -> None:
     """See the module."""

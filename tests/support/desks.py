@@ -159,6 +159,8 @@ class Shelf:
     leases: set[str] = field(default_factory=set)
     statistics: records.Statistics = field(default_factory=records.Statistics)
     events: list[dict[str, Any]] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
+    """Of the events, as the log knows them."""
     everything: dict[tuple[str, str], tuple[int, bytes]] = field(default_factory=dict)
     """All records, but for those of statistics, to be compared whole."""
 
@@ -166,6 +168,8 @@ class Shelf:
         """Say what does not agree."""
         found = [fault for document in self.heads for fault in self._faults_of(document)]
         found += [f"{document}: stored without a head" for document in self.histories if document not in self.heads]
+        if self.ids != [event["id"] for event in self.events]:
+            found.append("an event says that it has another id than the log knows it by")
         counted = records.Statistics(
             sum(len(each) for each in self.opened.values()),
             sum(len({(r["changeId"], r["incomingUserId"]) for r in each}) for each in self.opened.values()),
@@ -281,4 +285,5 @@ async def read_shelf(engine: Engine, organization: str = ORGANIZATION) -> Shelf:
             shelf.everything |= {(name, record.key): (record.version, record.value) for record in each}
     page = await engine.read(log, 0, 1 << 30)
     shelf.events = [json.loads(entry.body) for entry in page.entries]
+    shelf.ids = [entry.event_id for entry in page.entries]
     return shelf

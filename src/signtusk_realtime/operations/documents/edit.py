@@ -270,13 +270,14 @@ class EditDocument:
         told = [*step.opened, *(each for each in step.decided if each.status == "auto_resolved"), *step.refreshed]
         if told:
             is_open = any(each.status == "open" for each in told)
-            step.events.append(teller.conflict(self._new_id("evt"), version, told, is_open=is_open))
+            if announced is not None and not step.events:
+                # A publication that opened conflicts and made no version: its id names the event that tells so.
+                told_first = teller.conflict(announced.event_id, version, told, is_open=is_open)
+                step.events.append(told_first._replace(digest=announced.digest))
+            else:
+                step.events.append(teller.conflict(self._new_id("evt"), version, told, is_open=is_open))
         if superseded:
             step.events.append(teller.resolved(self._new_id("evt"), version, "superseded", superseded))
-        if announced is not None and step.events and step.events[0].event_id != announced.event_id:
-            # A publication that opened conflicts and made no version: its id names the event that tells so.
-            first = step.events[0]
-            step.events[0] = Draft(announced.event_id, announced.digest, first.keys, first.body)
 
 
 def refusal(
