@@ -384,3 +384,36 @@ async def test_connections_are_listed_and_closed() -> None:
             assert (await socket.closed())[0] == 1000
         assert (await call(it.port, "DELETE", f"{CONNECTIONS}?user=nobody", ADMIN)).json() == {"closed": 0}
         assert (await call(it.port, "GET", HISTORY, bearer("alice"))).status == 200
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/realtime/events", "/api/realtime/documents/d/edits", "/api/realtime/revocations"]
+)
+async def test_a_body_that_was_still_coming_is_not_carried_out_after_a_revocation(path: str) -> None:
+    """Whoever sent a head while he was let in, and is revoked before his body is whole, is refused."""
+    bodies = {
+        "/api/realtime/events": sample("organization_activity", id="late", organizationId=None),
+        "/api/realtime/documents/d/edits": {"changeId": "late", "baseVersion": 0, "changes": {"a": 1}},
+        "/api/realtime/revocations": {"userId": "somebody"},
+    }
+    body = json.dumps(bodies[path]).encode()
+    async with strict() as it, await Peer.connect(it.port) as peer:
+        head = {**bearer("alice"), "Content-Type": "application/json"}
+        whole = request("POST", path, head, body)
+        await peer.send(whole[:-5])
+        # An answer on another connection: by then the head was read, and the request waits for its body.
+        assert (await call(it.port, "GET", HISTORY, bearer("alice"))).status == 200
+        await revoke(it.port, userId="alice")
+        await peer.send(whole[-5:])
+        answer = await peer.answer()
+        assert (answer.status, answer.code) == (401, "unauthenticated")
+        assert (await it.engine.read(LogName("org123"), 0, 1 << 20)).entries == []
+
+
+async def test_a_body_is_as_large_as_it_needs_to_be() -> None:
+    """Calls that take little take no more of a body, whether it says how long it is or not."""
+    large = b'{"token":"' + b"x" * 20_000 + b'"}'
+    async with strict() as it:
+        for path in (REVOCATIONS, "/api/realtime/connections/conn_1/refresh"):
+            answer = await call(it.port, "POST", path, {**ADMIN, "Content-Type": "application/json"}, large)
+            assert (answer.status, answer.code) == (413, "payload_too_large")

@@ -6,6 +6,8 @@ what is revoked (cluster/control.py).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from signtusk_realtime.auth.authenticator import Authenticator, Credentials
 from signtusk_realtime.cluster.control import Control
 from signtusk_realtime.errors import Forbidden, Unauthenticated
@@ -14,12 +16,20 @@ from signtusk_realtime.sessions.identity import Identity
 
 
 class Authenticate:
-    """See the module. An authenticator over another one."""
+    """See the module. An authenticator over another one. `now_ms`: wall clock."""
 
-    def __init__(self, tokens: Authenticator, tickets: Tickets, control: Control) -> None:
+    def __init__(self, tokens: Authenticator, tickets: Tickets, control: Control, *, now_ms: Callable[[], int]) -> None:
+        self._now_ms = now_ms
         self._tokens = tokens
         self._tickets = tickets
         self._control = control
+
+    def check(self, identity: Identity) -> None:
+        """Look again at who was let in before, where time has passed since. Raises: Unauthenticated (revoked, or expired, meanwhile)."""
+        if self._control.is_revoked(identity):
+            raise Unauthenticated("the token was revoked")
+        if identity.expires_at is not None and identity.expires_at <= self._now_ms():
+            raise Unauthenticated("the token's time is over")
 
     async def authenticate(self, credentials: Credentials) -> Identity:
         """See the port. Raises: Unauthenticated, Forbidden, Unavailable."""

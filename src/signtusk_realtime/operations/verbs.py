@@ -81,7 +81,7 @@ def make_verbs(
     tickets = Tickets(engine, now_ms=now_ms, new_secret=new_secret, lifetime_ms=ticket_lifetime_ms)
     documents = make_documents(engine, hub, document_rules, now_ms=now_ms, new_id=new_id, new_secret=new_secret)
     authorize = Authorize(authorizer, monotonic_s=monotonic_s)
-    authenticate = Authenticate(tokens, tickets, control)
+    authenticate = Authenticate(tokens, tickets, control, now_ms=now_ms)
     connect = Connect(
         hub,
         limits=session_limits,

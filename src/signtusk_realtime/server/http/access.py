@@ -46,6 +46,7 @@ class Access:
         credentials = credentials_of("operate", request.scope["headers"], query)
         identity = await self._verbs.authenticate.authenticate(credentials)
         revocation = await read_body(request, _revocation, depth=self._limits.json_depth)
+        self._verbs.authenticate.check(identity)
         return answer(await self._verbs.administer.revoke(identity, revocation))
 
     async def refresh(self, request: Request) -> Response:

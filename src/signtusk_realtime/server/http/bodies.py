@@ -11,7 +11,7 @@ from msgspec.json import Decoder
 from starlette.requests import Request
 from starlette.responses import Response
 
-from signtusk_realtime.errors import InvalidInput
+from signtusk_realtime.errors import InvalidInput, LimitExceeded
 from signtusk_realtime.protocol import json
 from signtusk_realtime.protocol.handshake import Headers
 from signtusk_realtime.server.request import single_header
@@ -21,14 +21,37 @@ T = TypeVar("T")
 JSON: Final = "application/json"
 
 
-async def read_body(request: Request, decoder: Decoder[T], *, depth: int, too_deep: str = "invalid_json") -> T:
-    """Read a request's body. Raises: InvalidInput (unsupported_media_type, invalid_json, `too_deep`, invalid_message with the place)."""
+SMALL_BYTES: Final = 16 << 10
+"""More than any body but events and edits needs: a token has at most 8 KiB."""
+
+
+async def read_body(
+    request: Request, decoder: Decoder[T], *, depth: int, too_deep: str = "invalid_json", most: int = SMALL_BYTES
+) -> T:
+    """Read a request's body of at most `most` bytes.
+
+    Raises: InvalidInput (unsupported_media_type, invalid_json, `too_deep`, invalid_message with the place), LimitExceeded
+    (payload_too_large), before more than that is held.
+    """
     check_media_type(request.scope["headers"])
     try:
-        return json.decode(await request.body(), decoder, depth=depth)
+        return json.decode(await _bounded(request, most), decoder, depth=depth)
     except InvalidInput as error:
         code = too_deep if error.code == "too_deep" else error.code
         raise InvalidInput(error.message, code=code, path=error.path) from None
+
+
+async def _bounded(request: Request, most: int) -> bytes:
+    declared = request.headers.get("content-length", "0")
+    found = bytearray()
+    if int(declared) <= most:
+        async for chunk in request.stream():
+            found += chunk
+            if len(found) > most:
+                break
+        else:
+            return bytes(found)
+    raise LimitExceeded(f"the body has more than {most} bytes", code="payload_too_large")
 
 
 def answer(value: object, status: int = 200) -> Response:

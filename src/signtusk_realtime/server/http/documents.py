@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 from signtusk_realtime.auth.authenticator import Purpose
 from signtusk_realtime.documents.refusals import Refused
-from signtusk_realtime.errors import Forbidden, InvalidInput, LimitExceeded
+from signtusk_realtime.errors import Forbidden, InvalidInput
 from signtusk_realtime.events.ids import check_id
 from signtusk_realtime.operations.documents.documents import Documents
 from signtusk_realtime.operations.verbs import Verbs
@@ -54,7 +54,7 @@ class DocumentCalls:
         """Edit a document."""
         identity, _ = await self._who(request, "connect")
         document_id = _document(request)
-        body = await self._body(request, _edit)
+        body = await self._body(request, identity, _edit)
         outcome = await self._documents.edit(identity, document_id, body, size=len(await request.body()))
         if outcome.status == "refused" and outcome.code in _PROBLEMS:
             raise _refused(outcome)
@@ -100,13 +100,17 @@ class DocumentCalls:
         """Decide conflicts."""
         identity, _ = await self._who(request, "connect")
         document_id = _document(request)
-        return answer(await self._documents.resolve(identity, document_id, await self._body(request, _resolve)))
+        return answer(
+            await self._documents.resolve(identity, document_id, await self._body(request, identity, _resolve))
+        )
 
     async def move(self, request: Request) -> Response:
         """Move a document on."""
         identity, _ = await self._who(request, "connect")
         document_id = _document(request)
-        return answer(await self._documents.move(identity, document_id, await self._body(request, _transition)))
+        return answer(
+            await self._documents.move(identity, document_id, await self._body(request, identity, _transition))
+        )
 
     async def _who(self, request: Request, purpose: Purpose, *more: str) -> tuple[Identity, dict[str, str]]:
         query = parse_query(request.scope["query_string"], IDENTITY_PARAMETERS.union(more))
@@ -116,10 +120,11 @@ class DocumentCalls:
             raise Forbidden("a service belongs to no organization; it publishes document_update events")
         return identity, query
 
-    async def _body(self, request: Request, decoder: Decoder[T]) -> T:
-        if int(request.headers.get("content-length", 0)) > MAX_EDIT_BYTES or len(await request.body()) > MAX_EDIT_BYTES:
-            raise LimitExceeded(f"the body has more than {MAX_EDIT_BYTES} bytes", code="payload_too_large")
-        return await read_body(request, decoder, depth=self._depth, too_deep="limit_exceeded")
+    async def _body(self, request: Request, identity: Identity, decoder: Decoder[T]) -> T:
+        found = await read_body(request, decoder, depth=self._depth, too_deep="limit_exceeded", most=MAX_EDIT_BYTES)
+        # The body may have taken a minute to come.
+        self._authenticator.check(identity)
+        return found
 
 
 def _document(request: Request) -> str:

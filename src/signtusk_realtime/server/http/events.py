@@ -10,8 +10,8 @@ from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
-from signtusk_realtime.auth.authenticator import Authenticator
 from signtusk_realtime.errors import RealtimeError
+from signtusk_realtime.operations.authenticate import Authenticate
 from signtusk_realtime.operations.publish import Publish, PublishResult, check_key
 from signtusk_realtime.protocol import json
 from signtusk_realtime.protocol.handshake import Headers
@@ -31,7 +31,7 @@ class Published(Struct, frozen=True):
 class PublishEvents:
     """See the module."""
 
-    def __init__(self, publish: Publish, authenticator: Authenticator, limits: ServerLimits) -> None:
+    def __init__(self, publish: Publish, authenticator: Authenticate, limits: ServerLimits) -> None:
         self._publish = publish
         self._authenticator = authenticator
         self._limits = limits
@@ -61,6 +61,8 @@ class PublishEvents:
             max_events=limits.batch,
             max_payload_bytes=limits.payload_bytes,
         )
+        # The body may have taken a minute to come.
+        self._authenticator.check(identity)
         return identity, publications, is_batch, key
 
 

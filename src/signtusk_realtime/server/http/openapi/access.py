@@ -41,7 +41,14 @@ def paths(schemas: SchemaOf, _: ServerLimits) -> Object:
         answers={
             200: json_answer("Stored, and done or counted as pending.", ref("RevocationAnswer"), examples.REVOKED)
         },
-        problems=(*WITH_IDENTITY, "invalid_json", "invalid_message", "unsupported_media_type", "unavailable"),
+        problems=(
+            *WITH_IDENTITY,
+            "invalid_json",
+            "invalid_message",
+            "unsupported_media_type",
+            "payload_too_large",
+            "unavailable",
+        ),
         tag="access",
     )
     revoke["requestBody"] = {
@@ -74,6 +81,7 @@ def paths(schemas: SchemaOf, _: ServerLimits) -> Object:
             "invalid_message",
             "invalid_parameter",
             "unsupported_media_type",
+            "payload_too_large",
             "unavailable",
         ),
         is_open=True,
