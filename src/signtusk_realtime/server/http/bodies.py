@@ -33,9 +33,18 @@ async def read_body(
     Raises: InvalidInput (unsupported_media_type, invalid_json, `too_deep`, invalid_message with the place), LimitExceeded
     (payload_too_large), before more than that is held.
     """
+    found, _ = await read_sized_body(request, decoder, depth=depth, too_deep=too_deep, most=most)
+    return found
+
+
+async def read_sized_body(
+    request: Request, decoder: Decoder[T], *, depth: int, too_deep: str = "invalid_json", most: int = SMALL_BYTES
+) -> tuple[T, int]:
+    """Do the same, and say how many bytes it had: it is not kept, and cannot be read again."""
     check_media_type(request.scope["headers"])
+    data = await _bounded(request, most)
     try:
-        return json.decode(await _bounded(request, most), decoder, depth=depth)
+        return json.decode(data, decoder, depth=depth), len(data)
     except InvalidInput as error:
         code = too_deep if error.code == "too_deep" else error.code
         raise InvalidInput(error.message, code=code, path=error.path) from None

@@ -23,7 +23,7 @@ from signtusk_realtime.operations.documents.documents import Documents
 from signtusk_realtime.operations.verbs import Verbs
 from signtusk_realtime.protocol.edits import EditBody, EditOutcome, ResolveBody, TransitionBody
 from signtusk_realtime.server.entrance import ServerLimits
-from signtusk_realtime.server.http.bodies import answer, read_body
+from signtusk_realtime.server.http.bodies import answer, read_sized_body
 from signtusk_realtime.server.problems import refusal_status
 from signtusk_realtime.server.request import IDENTITY_PARAMETERS, credentials_of, invalid_parameter, parse_query
 from signtusk_realtime.sessions.identity import Identity
@@ -54,8 +54,8 @@ class DocumentCalls:
         """Edit a document."""
         identity, _ = await self._who(request, "connect")
         document_id = _document(request)
-        body = await self._body(request, identity, _edit)
-        outcome = await self._documents.edit(identity, document_id, body, size=len(await request.body()))
+        body, size = await self._body(request, identity, _edit)
+        outcome = await self._documents.edit(identity, document_id, body, size=size)
         if outcome.status == "refused" and outcome.code in _PROBLEMS:
             raise _refused(outcome)
         return answer(outcome, _status(outcome))
@@ -100,17 +100,15 @@ class DocumentCalls:
         """Decide conflicts."""
         identity, _ = await self._who(request, "connect")
         document_id = _document(request)
-        return answer(
-            await self._documents.resolve(identity, document_id, await self._body(request, identity, _resolve))
-        )
+        body, _ = await self._body(request, identity, _resolve)
+        return answer(await self._documents.resolve(identity, document_id, body))
 
     async def move(self, request: Request) -> Response:
         """Move a document on."""
         identity, _ = await self._who(request, "connect")
         document_id = _document(request)
-        return answer(
-            await self._documents.move(identity, document_id, await self._body(request, identity, _transition))
-        )
+        body, _ = await self._body(request, identity, _transition)
+        return answer(await self._documents.move(identity, document_id, body))
 
     async def _who(self, request: Request, purpose: Purpose, *more: str) -> tuple[Identity, dict[str, str]]:
         query = parse_query(request.scope["query_string"], IDENTITY_PARAMETERS.union(more))
@@ -120,8 +118,10 @@ class DocumentCalls:
             raise Forbidden("a service belongs to no organization; it publishes document_update events")
         return identity, query
 
-    async def _body(self, request: Request, identity: Identity, decoder: Decoder[T]) -> T:
-        found = await read_body(request, decoder, depth=self._depth, too_deep="limit_exceeded", most=MAX_EDIT_BYTES)
+    async def _body(self, request: Request, identity: Identity, decoder: Decoder[T]) -> tuple[T, int]:
+        found = await read_sized_body(
+            request, decoder, depth=self._depth, too_deep="limit_exceeded", most=MAX_EDIT_BYTES
+        )
         # The body may have taken a minute to come.
         self._authenticator.check(identity)
         return found
