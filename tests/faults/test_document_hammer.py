@@ -133,6 +133,7 @@ def check(shelf: Shelf, answers: dict[str, dict[str, Any]]) -> None:
         assert json.loads(json.dumps(to_builtins(entry.body.ops))) == answer["ops"]
     others = [answer for change, answer in answers.items() if change not in made]
     assert {answer["status"] for answer in others} <= {"rejected"}, others[:3]
+    assert any(answer["duplicate"] for answer in answers.values()), "nobody repeated what had been carried out"
     rows: Any = shelf.heads[DOCUMENT].data["rows"]
     assert {row["id"] for row in rows} == set(made)
     last = {name: max(int(change.split("-")[1]) for change in made if change.startswith(name)) for name in CLIENTS}
