@@ -15,7 +15,6 @@ import os
 import tempfile
 from collections.abc import Awaitable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -39,14 +38,14 @@ from signtusk_realtime.documents.history import Entry
 from signtusk_realtime.documents.ops import apply
 from signtusk_realtime.documents.refusals import Refused
 from signtusk_realtime.documents.values import Object
-from signtusk_realtime.engines.engine import Engine
 from signtusk_realtime.errors import Unavailable
-from signtusk_realtime.events.log import Commit, Committed, LogName, Retention, Reused, Stale
+from signtusk_realtime.events.log import Retention
 from signtusk_realtime.operations.documents.documents import EditRefused
 from signtusk_realtime.protocol.edits import EditOutcome
 from tests.support.delivery import Names
 from tests.support.desks import Desk, Shelf, read_shelf
 from tests.support.engines import ENGINES, World
+from tests.support.plays import Client, Lossy, Pending, fates, fields, strategies, value_for
 
 PLAYS: Final = int(os.environ.get("DOCUMENT_PLAYS", "0"))
 PLAYED: Final = {"memory": PLAYS or 60, "sqlite-file": max(PLAYS // 10, 8)}
@@ -56,80 +55,28 @@ LOCKED: Final = frozenset({"sent", "signing", "voided"})
 DOCUMENTS: Final = ("d1", "d2")
 FAR: Final = Retention(age_ms=10**12)
 
-fields = st.sampled_from(
-    [
-        "title",
-        "note",
-        "tags",
-        "/items",
-        "/items/a",
-        "/items/b",
-        "/items/a/x",
-        "/items/b/x",
-        "/meta",
-        "/meta/p",
-        "/meta/q",
-    ]
+ALLOWED_OF_DECISIONS: Final = frozenset(
+    {
+        "no_active_conflicts",
+        "already_resolved",
+        "conflict_changed",
+        "document_locked",
+        "document_deleted",
+        "invalid_path",
+        "invalid_value",
+        "unknown_document",
+    }
 )
-words = st.sampled_from(["one two\n", "one\ntwo three", "two", "", "one two\nfour"])
-numbers = st.sampled_from([0, 1, 1.0, 2, None, True])
-strategies = st.sampled_from(["merge", "merge", "overwrite", "reject", "manual", "manual"])
-fates = st.sampled_from(
-    ["answered", "answered", "answered", "lost", "failed before", "failed after", "twice", "killed"]
+ALLOWED_OF_MOVES: Final = frozenset(
+    {
+        "invalid_transition",
+        "content_changed",
+        "open_conflicts",
+        "document_locked",
+        "document_deleted",
+        "unknown_document",
+    }
 )
-
-
-def value_for(path: str, data: st.DataObject) -> object:
-    """Draw what may stand there; now and then what may not."""
-    if path in ("title", "note"):
-        return data.draw(words)
-    if path == "tags":
-        return data.draw(st.lists(st.sampled_from(["x", "y", "z"]), max_size=2, unique=True))
-    if path == "/items":
-        return [{"id": name, "x": 1} for name in data.draw(st.lists(st.sampled_from("abc"), max_size=3, unique=True))]
-    if path in ("/items/a", "/items/b"):
-        return {"id": path[-1], "x": data.draw(numbers)}
-    return {"p": 1} if path == "/meta" else data.draw(numbers)
-
-
-class Lossy:
-    """An engine whose commits fail when told, before or after they happened."""
-
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        self.fails: str | None = None
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.engine, name)
-
-    async def commit(self, log: LogName, commit: Commit) -> Committed | Stale | Reused:
-        fails, self.fails = self.fails, None
-        if fails == "failed before":
-            raise Unavailable("not done")
-        outcome = await self.engine.commit(log, commit)
-        if fails == "failed after":
-            raise Unavailable("done, but who knows")
-        return outcome
-
-
-@dataclass
-class Pending:
-    """An edit that has no answer yet."""
-
-    document: str
-    body: dict[str, Any]
-    was_sent: bool = False
-
-
-@dataclass
-class Client:
-    """An author: what he knows of each document, and what he has not sent yet or has no answer to."""
-
-    user: str
-    client_id: str | None
-    known: dict[str, tuple[int, Object]] = field(default_factory=dict)
-    queue: list[Pending] = field(default_factory=list)
-    numbers: dict[str, int] = field(default_factory=dict)
 
 
 class Play(RuleBasedStateMachine):
@@ -514,30 +461,6 @@ class Play(RuleBasedStateMachine):
         assert content_hash(document) == shown
         assert (entries[version - 1].header.state, entries[version - 1].body.ops or []) == ("signing", [])
         assert UNSET is not entries[version - 1].header.state
-
-
-ALLOWED_OF_DECISIONS: Final = frozenset(
-    {
-        "no_active_conflicts",
-        "already_resolved",
-        "conflict_changed",
-        "document_locked",
-        "document_deleted",
-        "invalid_path",
-        "invalid_value",
-        "unknown_document",
-    }
-)
-ALLOWED_OF_MOVES: Final = frozenset(
-    {
-        "invalid_transition",
-        "content_changed",
-        "open_conflicts",
-        "document_locked",
-        "document_deleted",
-        "unknown_document",
-    }
-)
 
 
 @pytest.mark.timeout(600 + PLAYS)
