@@ -7,8 +7,10 @@ Rule 2: one record is one line and one JSON object, whatever it holds; a record 
 
 from __future__ import annotations
 
+import io
 import json
 import logging
+import re
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -16,7 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, TextIO
 
 if TYPE_CHECKING:
-    from structlog.typing import EventDict
+    from structlog.typing import EventDict, ExcInfo
 
 MESSAGE: Final = "message"
 """The key of a record's text. Why not `event`, as others have it: that is a word of our domain, and `logging` keeps this one free."""
@@ -47,11 +49,16 @@ def _readable() -> logging.Formatter:
     import structlog  # noqa: PLC0415
 
     def name_message(_logger: object, _name: str, fields: EventDict) -> EventDict:
-        fields[MESSAGE] = fields.pop("event")
+        fields[MESSAGE] = _harmless(str(fields.pop("event")).replace("\n", "\\n"))
         return fields
 
-    # Why plain: the default shows local variables beside a traceback, and among them may be tokens.
-    last = structlog.dev.ConsoleRenderer(event_key=MESSAGE, exception_formatter=structlog.dev.plain_traceback)
+    def trace(out: TextIO, error: ExcInfo) -> None:
+        text = io.StringIO()
+        # Why plain: the default shows local variables beside a traceback, and among them may be tokens.
+        structlog.dev.plain_traceback(text, error)
+        out.write(_harmless(text.getvalue()))
+
+    last = structlog.dev.ConsoleRenderer(event_key=MESSAGE, exception_formatter=trace)
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[
             name_message,
@@ -62,6 +69,10 @@ def _readable() -> logging.Formatter:
         ],
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, last],
     )
+
+
+_CONTROL: Final = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+"""All but the line feed, of which a traceback is made."""
 
 
 class _JsonLines(logging.Formatter):
@@ -82,6 +93,11 @@ class _JsonLines(logging.Formatter):
         if record.stack_info:
             fields["stack"] = self.formatStack(record.stack_info)
         return _line(fields)
+
+
+def _harmless(text: str) -> str:
+    """Give text for a terminal, which obeys control characters; what an error repeats may be a stranger's. Fields are shown so already."""
+    return _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def _log_uncaught(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:

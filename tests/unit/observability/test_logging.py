@@ -116,6 +116,23 @@ def test_a_stream_that_is_gone_costs_nothing() -> None:
     logger.error("nobody reads this")
 
 
+def test_a_terminal_is_told_nothing_to_obey() -> None:
+    """Control characters of a message, a field or an error are shown, not sent; our own colours are."""
+
+    def log_all(log: logging.Logger) -> None:
+        log.info("m\x1b[2Jx\nforged", extra={"path": "f\x1b[2Jx\r\nforged"})
+        try:
+            raise ValueError("e\x1b[2Jx\r\x9bforged")
+        except ValueError:
+            log.exception("failed")
+
+    text = written(log_all, is_readable=True)
+    for shown in ("m\\x1b[2Jx", "f\\x1b[2Jx", "ValueError: e\\x1b[2Jx"):
+        assert shown in text
+    for sent in ("\x1b[2J", "\r", "\x9b", "\nforged"):
+        assert sent not in text
+
+
 def test_a_terminal_gets_something_readable() -> None:
     """On a terminal a line is for people: no JSON, message and fields in sight."""
     text = written(lambda log: log.info("listening", extra={"port": 8080}), is_readable=True)
