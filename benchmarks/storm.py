@@ -238,7 +238,7 @@ def publish(port: int, count: int) -> None:
             "kind": "document_update",
             "documentId": f"doc-{number}",
             "type": "updated",
-            "changes": {"title": "x" * 80},
+            "metadata": {"title": "x" * 80},
             "userId": "publisher",
             "organizationId": ORGANIZATION,
         }

@@ -186,7 +186,7 @@ class Publisher:
                     "kind": "document_update",
                     "documentId": document,
                     "type": "updated",
-                    "changes": {"title": f"bench:{number}:{now}:{'x' * pad}"},
+                    "metadata": {"title": f"bench:{number}:{now}:{'x' * pad}"},
                     "userId": "publisher",
                     "organizationId": self._organization,
                 }
