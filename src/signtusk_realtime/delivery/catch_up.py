@@ -6,6 +6,7 @@ Rule 1 (I0): a place moves only past what was written to its connection or is no
 Rule 2 (I2): the last step, from the log to the audience, is one step of the loop: nothing is lost or doubled between the two.
 Rule 3: a few connections at a time, in pages, with a turn of the loop after each: live work goes first.
 Rule 4: what is read beyond the live place is not looked at: it has not been delivered to this node, or not to this organization, yet.
+Rule 5: nobody joins a history that is not the one he was shown: a place that this node had not come to is looked up when it has.
 """
 
 from __future__ import annotations
@@ -23,11 +24,13 @@ from signtusk_realtime.delivery.organization import Organization
 from signtusk_realtime.delivery.outlet import PatientOutlet
 from signtusk_realtime.delivery.outlined import Outlined
 from signtusk_realtime.delivery.place import Place
+from signtusk_realtime.delivery.recovery import continued
 from signtusk_realtime.delivery.tail import OUTLINE_BYTES, OUTLINE_PART, Tail, Tails
 from signtusk_realtime.engines.engine import Engine
 from signtusk_realtime.errors import RealtimeError
 from signtusk_realtime.events.log import SYSTEM_LOG, Entry, Epoch, LogName, Position, Top
 from signtusk_realtime.observability.counters import Counters
+from signtusk_realtime.protocol.cursor import Cursor
 from signtusk_realtime.sessions.entitlement import sees_whole
 
 AT_A_TIME: Final = 4
@@ -82,6 +85,9 @@ class CatchUp:
         self._encoded = Encoded()
         self._ahead: dict[Organization, dict[Connection, None]] = {}
         """Those who have seen elsewhere what is on its way to this node."""
+        self._unproven: set[Connection] = set()
+        """Those of them whose place has still to be found in what came."""
+        self._voids = 0
 
     @property
     def waiting(self) -> int:
@@ -108,6 +114,7 @@ class CatchUp:
 
     def forget(self, connection: Connection) -> None:
         """Read on for it no more: it is closed."""
+        self._unproven.discard(connection)
         waiting = self._ahead.get(connection.organization) if self._ahead else None
         if waiting is not None:
             waiting.pop(connection, None)
@@ -160,7 +167,8 @@ class CatchUp:
             self._outlined.clear()
 
     def void(self) -> None:
-        """Let go of everything that was read before: a log turned out to be another than it was."""
+        """Let go of everything that was read before, or is being read: a log turned out to be another than it was."""
+        self._voids += 1
         self._encoded.clear()
         self._outlined.clear()
 
@@ -180,6 +188,8 @@ class CatchUp:
         organization, place = connection.organization, connection.place
         assert place is not None, "who is behind has a place"
         here = organization.here
+        if connection in self._unproven and not _is_ahead(place, here) and not await self._prove(connection, place):
+            return False
         if place.system.offset < here.system.offset:
             await self._advance(connection, place, SYSTEM_LOG, place.system)
         elif place.organization.offset < here.organization.offset:
@@ -194,10 +204,24 @@ class CatchUp:
         if place.offsets > here.offsets:
             # The client got this far elsewhere, and this node has still to hear of it: `moved` goes on.
             self._ahead.setdefault(organization, {})[connection] = None
+            self._unproven.add(connection)
         else:
             connection.is_behind = False
             self._joined(connection)
         return False
+
+    async def _prove(self, connection: Connection, place: Place) -> bool:
+        """Find out whether the place that somebody brought from elsewhere is in the log that came; if not, he is told."""
+        found = await continued(
+            self._engine, connection.organization.organization_id, Cursor(place.organization, place.system)
+        )
+        if _is_elsewhere(connection, place):
+            return False
+        self._unproven.discard(connection)
+        if isinstance(found, str):
+            self._lose_track(connection, found)
+            return False
+        return True
 
     async def _advance(self, connection: Connection, place: Place, name: LogName, position: Position) -> None:
         """Write one page of one log and move on. Where the tail does not reach back, the page comes from the engine."""
@@ -243,7 +267,7 @@ class CatchUp:
         page = await self._engine.read(name, position.offset, READ_BYTES)
         if _is_elsewhere(connection, place):
             return
-        if page.top.epoch != position.epoch:
+        if page.top.epoch != position.epoch or page.top.offset <= position.offset:
             self._lose_track(connection, "epoch")
         elif page.top.floor_offset > position.offset:
             self._lose_track(connection, "expired")
@@ -257,6 +281,7 @@ class CatchUp:
 
     def _lose_track(self, connection: Connection, reason: str) -> None:
         connection.is_behind = False
+        self._unproven.discard(connection)
         self._lost_track(connection, reason)
 
     async def _fill(self, name: LogName, position: Position) -> bool:
@@ -277,7 +302,7 @@ class CatchUp:
         return name not in self._unfillable and missed * OUTLINE_BYTES <= OUTLINE_PART * self._tails.budget_bytes
 
     async def _read_into_tail(self, name: LogName, position: Position) -> bool:
-        filling, after = Tail(position.epoch), position.offset
+        filling, after, voids = Tail(position.epoch), position.offset, self._voids
         most_bytes = min(FILL_BYTES, self._tails.budget_bytes // 4)
         while True:
             page = await self._engine.read(name, after, READ_BYTES)
@@ -294,6 +319,8 @@ class CatchUp:
             if after >= page.top.offset:
                 break
             await asyncio.sleep(0)
+        if voids != self._voids:
+            return True
         if self._tails.fill(name, filling, position.offset):
             return True
         self._unfillable.add(name)
@@ -329,6 +356,19 @@ class CatchUp:
             connection.place = page.reached
 
 
+def reads_on_from_within(connection: Connection, name: LogName, common: Position) -> bool:
+    """Say whether a connection is behind and was shown nothing of a log above `common`. What is being read for it right now is dropped."""
+    place = connection.place
+    if not connection.is_behind or place is None:
+        return False
+    reached = place.system if name == SYSTEM_LOG else place.organization
+    if reached.epoch != common.epoch or reached.offset > common.offset:
+        return False
+    # The same place, but another object: `_is_elsewhere` goes by that.
+    connection.place = Place(*place)
+    return True
+
+
 def _is_wanting(connection: Connection) -> bool:
     """Say whether it can be read on for a connection now."""
     return connection.is_open and connection.is_behind and not connection.is_paused
@@ -337,6 +377,11 @@ def _is_wanting(connection: Connection) -> bool:
 def _is_elsewhere(connection: Connection, place: Place) -> bool:
     """Say whether a connection was closed or moved while the log was asked."""
     return not connection.is_open or connection.place is not place
+
+
+def _is_ahead(place: Place, here: Place) -> bool:
+    """Say whether a place is one that this node has not come to."""
+    return place.system.offset > here.system.offset or place.organization.offset > here.organization.offset
 
 
 def _serves(tail: Tail, position: Position, live: Position) -> bool:

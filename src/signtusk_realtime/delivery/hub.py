@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 
 from signtusk_realtime.delivery.announcer import Announcer
-from signtusk_realtime.delivery.catch_up import CatchUp
+from signtusk_realtime.delivery.catch_up import CatchUp, reads_on_from_within
 from signtusk_realtime.delivery.connection import UNTOLD, Connection
 from signtusk_realtime.delivery.floors import Floors
 from signtusk_realtime.delivery.flush import Flusher
@@ -23,10 +23,20 @@ from signtusk_realtime.delivery.organization import Organization
 from signtusk_realtime.delivery.outlet import Outlet
 from signtusk_realtime.delivery.place import Place
 from signtusk_realtime.delivery.progress import Progress
+from signtusk_realtime.delivery.recovery import in_memory
 from signtusk_realtime.delivery.tail import Tails
 from signtusk_realtime.delivery.wheel import Wheel
 from signtusk_realtime.engines.engine import Engine
-from signtusk_realtime.events.log import CONTROL_LOG, SYSTEM_LOG, EngineHealth, Entry, Epoch, LogName, Position
+from signtusk_realtime.events.log import (
+    CONTROL_LOG,
+    ORIGIN_TAG,
+    SYSTEM_LOG,
+    EngineHealth,
+    Entry,
+    Epoch,
+    LogName,
+    Position,
+)
 from signtusk_realtime.observability.counters import Counters
 from signtusk_realtime.protocol import codes
 from signtusk_realtime.protocol.codes import CloseCode
@@ -64,6 +74,8 @@ class Hub:
     ) -> None:
         self.counters = Counters() if counters is None else counters
         self.connections: dict[str, Connection] = {}
+        self.divergences = 0
+        """How often a log turned out to be another: what was found out about a cursor before may hold no more."""
         self.engine_health = EngineHealth("unavailable", "not started")
         self._engine = engine
         self._closed = closed
@@ -144,6 +156,11 @@ class Hub:
 
     def appended(self, log: LogName, epoch: Epoch, entries: Sequence[Entry]) -> None:
         """Take entries from the engine and offer each to those it concerns (hops 4 and 5 of ARCHITECTURE.md)."""
+        organization = self._following.organizations.get(log)
+        before = self._system if log == SYSTEM_LOG else None if organization is None else organization.position
+        if before is not None and before.epoch != epoch and log != CONTROL_LOG:
+            # The log was erased, and has begun anew.
+            self.diverged(log, Position(epoch, entries[0].offset - 1, ORIGIN_TAG))
         if log == SYSTEM_LOG:
             for entry in entries:
                 self._system = Position(epoch, entry.offset, entry.tag)
@@ -154,7 +171,6 @@ class Hub:
         if log == CONTROL_LOG:
             self._controlled(epoch, entries)
             return
-        organization = self._following.organizations.get(log)
         if organization is None:
             return
         is_wanted = False
@@ -167,6 +183,7 @@ class Hub:
 
     def diverged(self, log: LogName, common: Position) -> None:
         """Tell every connection that was shown more than is true: completeness can no longer be proven."""
+        self.divergences += 1
         self._let_go(log)
         self._catch_up.void()
         if log == SYSTEM_LOG:
@@ -174,17 +191,18 @@ class Hub:
             self._system = common
             for organization in self._following.organizations.values():
                 shown, organization.system = organization.system, common
-                self._void(organization, shown, common)
+                self._void(organization, SYSTEM_LOG, shown, common)
             return
         followed = self._following.organizations.get(log)
         if followed is not None and followed.position is not None:
             shown, followed.position = followed.position, common
-            self._void(followed, shown, common)
+            self._void(followed, log, shown, common)
 
-    def _void(self, organization: Organization, shown: Position, common: Position) -> None:
+    def _void(self, organization: Organization, log: LogName, shown: Position, common: Position) -> None:
         if shown == common:
             return
-        concerned = [c for c in self.connections_of(organization.organization_id) if c.has_begun]
+        begun = [c for c in self.connections_of(organization.organization_id) if c.has_begun]
+        concerned = [c for c in begun if not reads_on_from_within(c, log, common)]
         # Ordering: all leave before the first joins again, so that what is pending goes with the audiences.
         for connection in concerned:
             organization.drop(connection)
@@ -271,23 +289,7 @@ class Hub:
 
         What retention took may still be in memory, so a tail tells only while its floor is known (`learn_floors`).
         """
-        if cursor.organization is None or cursor.system is None:
-            return None
-        for name, position, live in (
-            (organization.organization_id, cursor.organization, organization.live),
-            (SYSTEM_LOG, cursor.system, organization.system),
-        ):
-            if position == live:
-                continue
-            if position.epoch != live.epoch:
-                return "epoch"
-            tail = self._tails.of(name) if self._floors.is_known(name) else None
-            entry = tail.at(position.offset) if tail is not None and tail.epoch == position.epoch else None
-            if entry is None:
-                return None
-            if entry.tag != position.tag:
-                return "epoch"
-        return Place(cursor.organization, cursor.system)
+        return in_memory(organization, cursor, self._tails, self._floors)
 
     async def learn_floors(self, organization: Organization) -> None:
         """Make known what retention took, so that `find_place` can tell. Raises: Unavailable."""

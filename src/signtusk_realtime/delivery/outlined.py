@@ -50,8 +50,8 @@ class Outlined:
         return entries
 
     def clear(self) -> None:
-        """Let go of what was kept."""
-        self._kept.clear()
+        """Let go of what was kept; what is still being read is not kept either."""
+        self._kept = OrderedDict()
         self._kept_bytes = 0
 
     async def _ask(self, name: LogName, epoch: Epoch, wanted: Sequence[int], at: int) -> Entry | None:
@@ -61,12 +61,13 @@ class Outlined:
         while end < len(wanted) and wanted[end] - wanted[end - 1] <= NEAR:
             end += 1
         span = wanted[end - 1] - first
+        kept = self._kept
         page = await self._engine.read(name, first - 1, 1 + span * TYPICAL_BYTES)
         if page.top.epoch != epoch or not page.entries or page.entries[0].offset != first:
             return None
         for entry in page.entries:
             place = bisect_right(wanted, entry.offset) - 1
-            if place >= at and wanted[place] == entry.offset:
+            if kept is self._kept and place >= at and wanted[place] == entry.offset:
                 self._keep((name, epoch, entry.offset), entry)
         return page.entries[0]
 

@@ -10,7 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from signtusk_realtime.delivery.floors import Floors
+from signtusk_realtime.delivery.organization import Organization
 from signtusk_realtime.delivery.place import Place
+from signtusk_realtime.delivery.tail import Tails
 from signtusk_realtime.engines.engine import Engine
 from signtusk_realtime.events.log import SYSTEM_LOG, Entry, LogName, Position, Top
 from signtusk_realtime.protocol.cursor import Cursor, decode
@@ -77,3 +80,26 @@ async def _failure(engine: Engine, name: LogName, top: Top, position: Position) 
             return None if position.tag == entries[0].tag else "epoch"
         # The floor may rise meanwhile, so that what this page says of the ends counts too.
         entries, top = await engine.read(name, position.offset - 1, _ANY)
+
+
+def in_memory(
+    organization: Organization, cursor: Cursor, tails: Tails, floors: Floors
+) -> Place | RecoveryFailure | None:
+    """Give what `continued` would, where memory tells; None if the engine must be asked."""
+    if cursor.organization is None or cursor.system is None:
+        return None
+    for name, position, live in (
+        (organization.organization_id, cursor.organization, organization.live),
+        (SYSTEM_LOG, cursor.system, organization.system),
+    ):
+        if position == live:
+            continue
+        if position.epoch != live.epoch:
+            return "epoch"
+        tail = tails.of(name) if floors.is_known(name) else None
+        entry = tail.at(position.offset) if tail is not None and tail.epoch == position.epoch else None
+        if entry is None:
+            return None
+        if entry.tag != position.tag:
+            return "epoch"
+    return Place(cursor.organization, cursor.system)

@@ -34,7 +34,10 @@ class Sink(Protocol):
     """Where an engine delivers. Methods return quickly and do not raise; an engine that sees one raise logs it and goes on."""
 
     def appended(self, log: LogName, epoch: Epoch, entries: Sequence[Entry]) -> None:
-        """Take entries of a followed log: gapless, in order, each once, on every node that follows, the publisher's included."""
+        """Take entries of a followed log: gapless, in order, each once, on every node that follows, the publisher's included.
+
+        Another epoch than before says that the log was erased and begins anew: what was delivered of it is void.
+        """
 
     def diverged(self, log: LogName, common: Position) -> None:
         """Learn that what was delivered above `common` is void (a lost log was refilled)."""

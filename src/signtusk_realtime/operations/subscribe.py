@@ -94,11 +94,16 @@ class Subscriptions:
         added: tuple[Subscription, ...],
         cursor: Cursor,
     ) -> None:
+        place: Place | RecoveryFailure | None = None
+        divergences = self._hub.divergences
         try:
-            await self._hub.learn_floors(connection.organization)
-            place = self._hub.find_place(connection.organization, cursor)
-            if place is None:
-                place = await continued(self._engine, connection.organization.organization_id, cursor)
+            # What was found out of a log that turned out to be another meanwhile is true no more.
+            while place is None or divergences != self._hub.divergences:
+                divergences = self._hub.divergences
+                await self._hub.learn_floors(connection.organization)
+                place = self._hub.find_place(connection.organization, cursor)
+                if place is None:
+                    place = await continued(self._engine, connection.organization.organization_id, cursor)
         except Unavailable:
             self._hub.end(connection, codes.CLOSE_TRY_LATER)
             return
