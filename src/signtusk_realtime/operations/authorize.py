@@ -9,19 +9,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Final
 
 from signtusk_realtime.auth.authorizer import Authorizer
 from signtusk_realtime.errors import Forbidden
 from signtusk_realtime.events.subscriptions import Subscription
+from signtusk_realtime.sessions.entitlement import weigh, weigh_rights
 from signtusk_realtime.sessions.identity import Identity
+from signtusk_realtime.sessions.shelf import Shelf
 
 TIMEOUT_S: Final = 2.0
 KEPT_S: Final = 60.0
-KEPT: Final = 65_536
-"""Answers that are remembered, of all users together."""
+KEPT_BYTES: Final = 32 << 20
+"""About how much is remembered of answers, of all users together."""
+_ANSWER_BYTES: Final = 1000
+"""About what an answer weighs, with who asked for what, without their texts."""
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +46,7 @@ class Authorize:
         self._monotonic_s = monotonic_s
         self._timeout_s = timeout_s
         self._kept_s = min(kept_s, KEPT_S)
-        self._answers: OrderedDict[_Key, tuple[float, bool]] = OrderedDict()
+        self._answers: Shelf[_Key, tuple[float, bool]] = Shelf(KEPT_BYTES)
 
     @property
     def is_asked(self) -> bool:
@@ -73,7 +76,6 @@ class Authorize:
         key = (identity, subscription)
         known = self._answers.get(key)
         if known is not None and self._monotonic_s() < known[0]:
-            self._answers.move_to_end(key)
             return known[1]
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -84,10 +86,8 @@ class Authorize:
         except Exception:
             log.exception("the authorizer failed")
             return False
-        self._answers[key] = (self._monotonic_s() + self._kept_s, answer)
-        self._answers.move_to_end(key)
-        if len(self._answers) > KEPT:
-            self._answers.popitem(last=False)
+        weight = _ANSWER_BYTES + weigh(subscription) + weigh_rights(identity)
+        self._answers.put(key, (self._monotonic_s() + self._kept_s, answer), weight)
         return answer
 
 

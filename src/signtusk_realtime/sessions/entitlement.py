@@ -8,7 +8,7 @@ Rule 2: a subscription is narrowed to the grants; one wholly outside them is for
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from itertools import combinations
 from typing import Final, NamedTuple
 
 from msgspec import UNSET
@@ -17,6 +17,7 @@ from signtusk_realtime.errors import Forbidden
 from signtusk_realtime.events.matching import Clause, clause
 from signtusk_realtime.events.subscriptions import TYPES_OF, Subscription, SubscriptionType
 from signtusk_realtime.sessions.identity import Grant, Identity
+from signtusk_realtime.sessions.shelf import Shelf
 
 View = frozenset[tuple[str, ...]] | None
 """How much of an event is shown: None is the full view; a set is the guest view, full only for events that have all keys of one member."""
@@ -26,8 +27,10 @@ DOCUMENT_TYPES: Final[tuple[SubscriptionType, ...]] = ("document_updates", "sign
 SIGNING_TYPES: Final[tuple[SubscriptionType, ...]] = ("signing_updates",)
 
 
-SELECTIONS_KEPT: Final = 4096
-"""Compiled selections kept for others who ask for the same."""
+SELECTIONS_BYTES: Final = 8 << 20
+"""About how much is kept of compiled selections, for others who ask for the same."""
+_PART_BYTES: Final = 400
+"""About what a subscription, a clause or a grant weighs without its texts."""
 
 
 class Selection(NamedTuple):
@@ -69,23 +72,52 @@ def may_subscribe(subscription: Subscription, identity: Identity) -> bool:
     return bool(_scopes(subscription, identity))
 
 
-def compile_selection(subscriptions: Iterable[Subscription], identity: Identity) -> Selection:
+def compile_selection(subscriptions: Iterable[Subscription], identity: Identity, *, keep: bool = True) -> Selection:
     """Compile subscriptions with the identity's grants.
 
-    Equal wishes give one and the same selection, as far as it is kept: ten thousand clients of one page ask for the same.
-    Raises: Forbidden, with `path` (index,) of the first subscription that lies wholly outside the grants.
+    Equal wishes give one and the same selection, as far as it is kept: ten thousand clients of one page ask for the same. `keep`: whether this
+    one may be asked for again. Raises: Forbidden, with `path` (index,) of the first subscription that lies wholly outside the grants.
     """
     wanted = tuple(subscriptions)
     # Only notifications depend on who asks.
     user_id = identity.user_id if any(s.type == "notifications" for s in wanted) else ""
-    return _compiled(wanted, user_id, identity.teams, identity.grants)
+    key = wanted, user_id, identity.teams, identity.grants
+    selection = _compiled.get(key)
+    if selection is None:
+        selection = _compile(wanted, identity)
+        if keep:
+            _compiled.put(key, selection, _weight(wanted, identity, selection))
+    return selection
 
 
-@lru_cache(maxsize=SELECTIONS_KEPT)
-def _compiled(
-    subscriptions: tuple[Subscription, ...], user_id: str, teams: tuple[str, ...], grants: tuple[Grant, ...] | None
-) -> Selection:
-    identity = Identity(user_id=user_id, organization_id="", teams=teams, grants=grants)
+_Key = tuple[tuple[Subscription, ...], str, tuple[str, ...], tuple[Grant, ...] | None]
+_compiled: Final[Shelf[_Key, Selection]] = Shelf(SELECTIONS_BYTES)
+
+
+def _weight(subscriptions: tuple[Subscription, ...], identity: Identity, selection: Selection) -> int:
+    parts = len(subscriptions) + len(selection.clauses)
+    texts = sum(weigh(subscription) for subscription in subscriptions)
+    texts += sum(len(key.encode()) for clause_ in selection.clauses for key in clause_.required)
+    return _PART_BYTES * parts + texts + weigh_rights(identity)
+
+
+def weigh(subscription: Subscription) -> int:
+    """Give about how many bytes a subscription's texts have."""
+    filters = subscription.filters
+    texts = filters.document_id, filters.signing_request_id, filters.team_id, filters.user_id
+    return sum(len(text.encode()) for text in texts if text is not UNSET)
+
+
+def weigh_rights(identity: Identity) -> int:
+    """Give about how many bytes an identity's teams and grants have."""
+    size = sum(_PART_BYTES // 4 + len(team.encode()) for team in identity.teams)
+    for grant in identity.grants or ():
+        texts = grant.document_id, grant.signing_request_id, grant.recipient_id
+        size += _PART_BYTES + sum(len(text.encode()) for text in texts if text is not None)
+    return size
+
+
+def _compile(subscriptions: tuple[Subscription, ...], identity: Identity) -> Selection:
     clauses: dict[Clause, None] = {}
     notifications_of: str | None = None
     for index, subscription in enumerate(subscriptions):
@@ -174,12 +206,26 @@ def _scope_of(grant: Grant, subscription_type: SubscriptionType) -> tuple[str, .
 
 
 def _without_covered(clauses: tuple[Clause, ...]) -> tuple[Clause, ...]:
-    """Drop clauses that another one covers, and sort, so that equal wishes share an audience."""
+    """Drop clauses that another one covers, and sort, so that equal wishes share an audience.
+
+    A clause is covered by one of fewer conditions: they are looked for among the few parts of its own, for a hundred subscriptions under a
+    hundred grants are ten thousand clauses.
+    """
     if len(clauses) < 2:
         return clauses
-    kept = [
-        c
-        for c in clauses
-        if not any(o is not c and c.types <= o.types and set(o.required) <= set(c.required) for o in clauses)
-    ]
+    types_by_required: dict[tuple[str, ...], list[frozenset[str]]] = {}
+    for c in clauses:
+        types_by_required.setdefault(c.required, []).append(c.types)
+    kept = [c for c in clauses if not _is_covered(c, types_by_required)]
     return tuple(sorted(kept, key=lambda c: (sorted(c.types), c.required)))
+
+
+def _is_covered(c: Clause, types_by_required: dict[tuple[str, ...], list[frozenset[str]]]) -> bool:
+    if any(c.types < types for types in types_by_required[c.required]):
+        return True
+    return any(
+        c.types <= types
+        for size in range(len(c.required))
+        for part in combinations(c.required, size)
+        for types in types_by_required.get(part, ())
+    )

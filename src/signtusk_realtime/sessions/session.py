@@ -168,7 +168,10 @@ class Session:
 
 @lru_cache(maxsize=4096)
 def _shared(subscription: Subscription) -> Subscription:
-    """Give one object for equal subscriptions, as far as it is kept: most clients ask for what others ask for."""
+    """Give one object for equal subscriptions, as far as it is kept: most clients ask for what others ask for.
+
+    Bounded by number, for a subscription has four ids at most.
+    """
     return subscription
 
 

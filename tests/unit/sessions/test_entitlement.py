@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 
 from signtusk_realtime.errors import Forbidden
+from signtusk_realtime.events.matching import Clause
 from signtusk_realtime.events.subscriptions import TYPES_OF, Subscription
 from signtusk_realtime.sessions.entitlement import (
     FULL,
     NOTHING,
+    _without_covered,
     compile_selection,
     default_subscriptions,
     may_subscribe,
@@ -129,3 +131,27 @@ def test_what_another_covers_is_dropped() -> None:
     narrow = subscription("document_updates", document_id="d1", event_types=("document_signed",))
     assert compile_selection([narrow, wide], member()) == compile_selection([wide], member())
     assert len(compile_selection([narrow, subscription("document_updates", user_id="u1")], member()).clauses) == 2
+
+
+def test_many_wishes_under_many_grants_are_compiled_in_proportion() -> None:
+    """A hundred subscriptions under a hundred grants are ten thousand clauses; none is compared with all the others."""
+
+    class Counted(frozenset[str]):
+        compared = 0
+
+        def __le__(self, other: object) -> bool:
+            Counted.compared += 1
+            return super().__le__(other)  # type: ignore[operator]  # both are sets
+
+        def __lt__(self, other: object) -> bool:
+            Counted.compared += 1
+            return super().__lt__(other)  # type: ignore[operator]  # both are sets
+
+    types = Counted({"document_updated"})
+    clauses = tuple(
+        Clause(None, types, (f"d:{document}", f"u:{user}")) for document in range(100) for user in range(100)
+    )
+    covered = Clause("document_updates", TYPES_OF["document_updates"], ("d:7",))
+    kept = _without_covered((*clauses, covered))
+    assert len(kept) == 10_000 - 100 + 1
+    assert Counted.compared <= 4 * len(clauses)
