@@ -62,7 +62,7 @@ def read_identity(payload: bytes, rules: ClaimRules, now_ms: int) -> Identity:
     grants = _grants(claims)
     if organization_id == ANY_ORGANIZATION and grants is not None:
         raise Unauthenticated("the token is a service's and has grants; only a guest of one organization has")
-    issued_at = _second(claims, "iat")
+    issued_at = _issued_at(claims, rules.leeway_ms, now_ms)
     return Identity(
         user_id=_id(claims, rules.user_claim),
         organization_id=organization_id,
@@ -71,7 +71,7 @@ def read_identity(payload: bytes, rules: ClaimRules, now_ms: int) -> Identity:
         grants=grants,
         expires_at=expires_at,
         token_id=_id(claims, "jti") if "jti" in claims else None,
-        issued_at=None if issued_at is None else math.floor(issued_at),
+        issued_at=issued_at,
     )
 
 
@@ -97,6 +97,20 @@ def _check_times(claims: _Claims, leeway_ms: int, now_ms: int) -> int:
     if begins_at is not None and now_ms < begins_at * 1000 - leeway_ms:
         raise Unauthenticated("the token is not valid yet")
     return ends_at
+
+
+def _issued_at(claims: _Claims, leeway_ms: int, now_ms: int) -> int | None:
+    """Give the second in which the token was made, if it says so.
+
+    A revocation ends the tokens made up to its second: one that claims a later time than it has would outlive it. Whole seconds are compared,
+    for whoever makes tokens may round.
+    """
+    issued_at = _second(claims, "iat")
+    if issued_at is None:
+        return None
+    if math.floor(issued_at) > math.ceil((now_ms + leeway_ms) / 1000):
+        raise Unauthenticated("the token's iat lies in the future")
+    return math.floor(issued_at)
 
 
 def _check_addresses(claims: _Claims, rules: ClaimRules) -> None:

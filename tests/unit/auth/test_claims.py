@@ -106,6 +106,17 @@ def test_a_token_is_good_until_the_very_moment() -> None:
         identity(nbf=NOW_MS / 1000 + 0.001)
 
 
+def test_a_token_is_not_made_in_the_future() -> None:
+    """One that says so would outlive a revocation of all made until now; whose clock may be off is forgiven so much, and a second rounded up."""
+    now_s = NOW_MS // 1000
+    assert identity(iat=now_s).issued_at == now_s
+    assert identity(iat=now_s + 1, now_ms=NOW_MS + 500).issued_at == now_s + 1
+    assert identity(ClaimRules(leeway_ms=30_000), iat=now_s + 30).issued_at == now_s + 30
+    for rules, seconds in ((ClaimRules(), 1), (ClaimRules(leeway_ms=30_000), 31), (ClaimRules(), 10**9)):
+        with pytest.raises(Unauthenticated, match="iat lies in the future"):
+            identity(rules, iat=now_s + seconds, exp=now_s + 2 * 10**9)
+
+
 @pytest.mark.parametrize("name", ["exp", "nbf", "iat"])
 def test_true_is_no_time(name: str) -> None:
     """Although it would count as one in Python."""

@@ -222,6 +222,8 @@ BAD: Final[dict[str, tuple[str, str]]] = {
     "expired": ("secret", token(exp=NOW_S - 1)),
     "expires now": ("secret", token(exp=NOW_S)),
     "not valid yet": ("secret", token(nbf=NOW_S + 1)),
+    "made in the future": ("secret", token(iat=NOW_S + 1)),
+    "made in the far future": ("secret", token(iat=NOW_S + 10**9, exp=NOW_S + 2 * 10**9)),
     "nbf is a text": ("secret", token(nbf="0")),
     "nbf is null": ("secret", token(nbf=None)),
     "iat is a text": ("secret", token(iat="0")),
