@@ -48,9 +48,10 @@ from signtusk_realtime.operations.documents.facts import (
     CHANGE,
     PLAIN,
     by_document,
-    concerns_a_document,
     fact_of,
     held_of,
+    is_change,
+    none_held,
 )
 from signtusk_realtime.protocol import cursor
 from signtusk_realtime.protocol.edits import EditOutcome
@@ -179,13 +180,20 @@ class Publish:
         if log is None:
             return ()
         call = _Call(log, publications, drafts, is_batch, accepted_at)
-        if self._documents is not None and any(concerns_a_document(event) for event, _ in publications):
-            return await self._in_order(call, self._documents)
-        return await self._plain(call, 0, len(drafts))
+        if self._documents is None:
+            return await self._plain(call, 0, len(drafts))
+        if not any(is_change(event) for event, _ in publications):
+            # As a rule no document is held here that a fact is told of. To expect so spares asking before.
+            outcome = await self._commit(call.log, drafts, accepted_at, expect=none_held(publications))
+            if not (isinstance(outcome, Stale) and outcome.keys):
+                return self._results(call, outcome)
+        return await self._in_order(call, self._documents)
 
     async def _plain(self, call: _Call, first: int, last: int) -> tuple[PublishResult, ...]:
         """Publish events that change no document, as one commit."""
-        outcome = await self._commit(call.log, call.drafts[first:last], call.accepted_at)
+        return self._results(call, await self._commit(call.log, call.drafts[first:last], call.accepted_at))
+
+    def _results(self, call: _Call, outcome: Committed | Stale | Reused) -> tuple[PublishResult, ...]:
         if isinstance(outcome, Reused):
             raise call.reused(outcome)
         if not isinstance(outcome, Committed):
@@ -284,12 +292,14 @@ class Publish:
         if isinstance(outcome, Reused):
             raise call.reused(outcome)
 
-    async def _commit(self, log: LogName, drafts: list[Draft], accepted_at: float) -> Committed | Stale | Reused:
+    async def _commit(
+        self, log: LogName, drafts: list[Draft], accepted_at: float, *, expect: Sequence[tuple[Key, int]] = ()
+    ) -> Committed | Stale | Reused:
         counters = self.counters
         began_at = counters.clock()
         counters.accept(drafts, accepted_at)
         try:
-            return await self._engine.commit(log, Commit(drafts))
+            return await self._engine.commit(log, Commit(drafts, expect=expect))
         finally:
             counters.answered(drafts)
             counters.commits.observe(counters.clock() - began_at)

@@ -14,7 +14,7 @@ from msgspec import UNSET
 
 from signtusk_realtime.documents.states import State
 from signtusk_realtime.events.kinds import DocumentUpdateEvent, Published, SignatureStatusEvent
-from signtusk_realtime.events.log import LogName
+from signtusk_realtime.events.log import ABSENT, Key, LogName
 from signtusk_realtime.operations.documents import records
 from signtusk_realtime.operations.documents.documents import Documents
 from signtusk_realtime.protocol.publications import Publication
@@ -51,9 +51,10 @@ def fact_of(event: Published) -> tuple[str, State, str] | None:
     return None if to is None else (event.document_id, to, event.user_id)
 
 
-def concerns_a_document(event: Published) -> bool:
-    """Say whether an event may do something to a document."""
-    return is_change(event) or fact_of(event) is not None
+def none_held(publications: Sequence[Publication]) -> list[tuple[Key, int]]:
+    """Give what a commit expects where no document is held that a fact is told about."""
+    told = {found[0] for event, _ in publications if (found := fact_of(event)) is not None}
+    return [(records.head_key(document_id), ABSENT) for document_id in sorted(told)]
 
 
 def by_document(event: Published, held: frozenset[str]) -> Meaning:
