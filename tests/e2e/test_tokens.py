@@ -7,17 +7,19 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from signtusk_realtime import RealtimeService, create_websocket_server
 from signtusk_realtime.config import AuthSettings, Settings
+from signtusk_realtime.server.entrance import Entrance
+from signtusk_realtime.server.gate import MOST_UNDER_WAY
 from tests.support import command
 from tests.support.samples import sample
-from tests.support.server import UPGRADE, Answer, Peer, StreamPeer, WebSocketPeer, call, request
+from tests.support.server import UPGRADE, Answer, Peer, StreamPeer, WebSocketPeer, call, request, until
 from tests.support.tokens import SECRET, ec_key, ed_key, jwk, jwks, public_pem
 from tests.support.tokens import token as make
 from tests.support.wire import ServerFrames
@@ -416,6 +418,70 @@ async def test_keys_that_are_published_may_change() -> None:
             away = await call(port, "GET", HISTORY, bearer(signed("a")))
             assert (away.status, away.code) == (503, "unavailable")
             assert "retry-after" in away.headers
+
+
+class Keyed(NamedTuple):
+    """A server whose keys a key server publishes, `a` alone, which hangs while it is not well."""
+
+    port: int
+    entrance: Entrance
+    is_well: asyncio.Event
+
+
+@asynccontextmanager
+async def keyed() -> AsyncIterator[Keyed]:
+    is_well = asyncio.Event()
+    is_well.set()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        await is_well.wait()
+        body = jwks(jwk(ed_key("a"), "a"))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(body) + body)
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as provider:
+        url = f"http://127.0.0.1:{provider.sockets[0].getsockname()[1]}/keys.json"
+        async with (
+            RealtimeService(settings=Settings(auth=AuthSettings(mode="jwt", jwks_url=url))) as service,
+            create_websocket_server(service, port=0) as server,
+        ):
+            assert server._running is not None
+            assert (await call(server.port, "GET", HISTORY, _named("a"))).status == 200
+            is_well.clear()
+            yield Keyed(server.port, server._running._entrance, is_well)
+            is_well.set()
+
+
+def _named(name: str) -> dict[str, str]:
+    return bearer(make(ed_key("a"), "EdDSA", {"kid": name}, exp=time.time() + 60))
+
+
+async def test_a_key_server_that_hangs_shuts_nobody_out() -> None:
+    """While it is waited for by more than may be let in at a time, tokens of a known key open sockets, streams and calls."""
+    async with keyed() as it:
+        async with AsyncExitStack() as crowd:
+            for number in range(MOST_UNDER_WAY + 50):
+                path, headers = ("/ws", UPGRADE) if number % 2 else (EVENTS, {})
+                peer = await crowd.enter_async_context(await Peer.connect(it.port))
+                await peer.send(request("GET", path, {**headers, **_named(f"x{number}")}))
+            async with await WebSocketPeer.open(it.port, "", _named("a")) as socket:
+                assert (await socket.message())["type"] == "connected"
+            async with await StreamPeer.open(it.port, "", _named("a")) as stream:
+                assert (await stream.message())["type"] == "connected"
+            assert (await call(it.port, "GET", HISTORY, _named("a"))).status == 200
+        await until(lambda: not it.entrance.natives)
+
+
+async def test_the_admission_of_a_stream_that_left_ends() -> None:
+    """Whoever leaves while keys are waited for is waited with no longer."""
+    async with keyed() as it:
+        async with await Peer.connect(it.port) as peer:
+            await peer.send(request("GET", EVENTS, _named("x")))
+            await until(lambda: bool(it.entrance.tasks))
+            admission = next(iter(it.entrance.tasks))
+        await until(lambda: not it.entrance.tasks)
+        assert admission.cancelled()
 
 
 async def test_a_public_key_in_a_setting_proves_tokens() -> None:

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 
 SECRET: Final = "correct-horse-battery-staple-0123"
-NOW_S: Final = 1_800_000_000
+NOW_S: Final = 1_750_000_000
 CLAIMS: Final[Mapping[str, object]] = {"sub": "user123", "org": "org123", "exp": NOW_S + 3600, "iat": NOW_S}
 
 

@@ -7,7 +7,8 @@ Rule 1: the identity comes from the credentials alone.   Rule 2: no message repe
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from collections.abc import Awaitable
+from typing import Literal, Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -39,3 +40,14 @@ class Authenticator(Protocol):
 
     async def authenticate(self, credentials: Credentials) -> Identity:
         """Give the identity. Raises: Unauthenticated (none, or none accepted), Forbidden (accepted, but claims to be another's)."""
+
+
+@runtime_checkable
+class AsksOthers(Protocol):
+    """An authenticator that must ask somebody else before it can check some credentials."""
+
+    def awaited(self, credentials: Credentials) -> Awaitable[None] | None:
+        """Give what is to be waited for before `authenticate` can answer by itself; None if it can now.
+
+        Who holds anything that others need lets go of it meanwhile. Raises, as what is given does: Unauthenticated, Unavailable.
+        """

@@ -4,7 +4,8 @@ Owns: how long a set counts, when it is asked for again, who waits for that.   N
 Rule 1: one fetch at a time, whoever needs it; it belongs to no request, and none of its steps holds up the loop.
 Rule 2: after a fetch that did not bring what it was made for there is none for INTERVAL_S, however many unknown keys are named.
 Rule 3: a key that is no longer published, or that could not be asked for again, counts until KEPT_S after it was last seen; then no more.
-Rule 4: a token is checked against MAX_CANDIDATES keys at most: without a `kid` nobody makes us try a hundred.
+Rule 4: who names a known key waits for nobody. The others wait WAIT_S at most, MOST_WAITING of them; a fetch that fails ends their waiting.
+Rule 5: a token is checked against MAX_CANDIDATES keys at most: without a `kid` nobody makes us try a hundred.
 Why anybody waits: a provider may sign with a new key in the very seconds after somebody named one that does not exist. A few names may wait for the
 next fetch; where unknown names keep coming they are refused at once.
 """
@@ -31,8 +32,13 @@ MAX_KEYS: Final = 100
 MAX_CANDIDATES: Final = 4
 MINUTE_S: Final = 60.0
 NAMES_PER_MINUTE: Final = 4
-MOST_WAITING: Final = 128
-"""Half of those whose admission may be under way at a time (server/gate.py)."""
+WAIT_S: Final = 8.0
+"""For a fetch that another had begun, the pause after it, and one more: clients commonly give up after ten seconds."""
+MOST_WAITING: Final = 2048
+"""For keys that are not known yet. After a rotation thousands may come at once, and a key server that hangs keeps them all; each is a connection
+and a task, 10 KB."""
+MOST_PAUSING: Final = 128
+"""Of them, through the pause after a fetch that did not bring what it was made for."""
 _DEPTH: Final = 8
 
 
@@ -57,10 +63,11 @@ class Jwks:
         """When the next fetch may begin."""
         self._flight: asyncio.Task[None] | None = None
         self._has_failed = False
-        self._waiting: Counter[str | None] = Counter()
-        """How many wait for the next fetch, by the key they name."""
-        self._waits: deque[float] = deque()
-        """When the last few names began to wait."""
+        self._waiting = 0
+        self._pausing: Counter[str | None] = Counter()
+        """How many wait for the next fetch to begin, by the key they name."""
+        self._pauses: deque[float] = deque()
+        """When the last few names began to wait for that."""
 
     def start(self) -> None:
         """Ask for the keys, so that who comes first need not wait."""
@@ -75,42 +82,52 @@ class Jwks:
     async def find(self, kid: str | None, algorithm: str) -> Sequence[Key]:
         """See the port."""
         now = asyncio.get_running_loop().time()
-        found = self._known(kid, algorithm)
+        found = self.known(kid, algorithm)
         if found:
             if self._flight is None and now >= self._refresh_at and now >= self._next_at:
                 self._begin_fetch(now)
             return found
-        return await self._look_for(kid, algorithm)
+        if self._waiting >= MOST_WAITING:
+            raise Unavailable("too many wait for keys of tokens that are not known yet; come back later")
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(WAIT_S):
+                return await self._look_for(kid, algorithm)
+        except TimeoutError:
+            raise Unavailable("the keys of tokens were not fetched in time; come back later") from None
+        finally:
+            self._waiting -= 1
 
     async def _look_for(self, kid: str | None, algorithm: str) -> Sequence[Key]:
         loop = asyncio.get_running_loop()
-        has_waited = False
+        has_paused = False
         while True:
             now = loop.time()
             flight = self._flight
             is_own = flight is None
             if flight is None:
                 if now < self._next_at:
-                    if has_waited or self._has_failed or not self._may_wait(kid, now):
+                    if has_paused or self._has_failed or not self._may_pause(kid, now):
                         break
-                    has_waited = True
-                    await self._wait(kid, self._next_at - now)
+                    has_paused = True
+                    await self._pause(kid, self._next_at - now)
                 else:
                     flight = self._begin_fetch(now, (kid, algorithm))
             if flight is not None:
                 # It belongs to nobody: who gives up takes it from nobody else.
                 await asyncio.shield(flight)
-            found = self._known(kid, algorithm)
+            found = self.known(kid, algorithm)
             if found:
                 return found
-            if is_own and flight is not None:
+            if flight is not None and (is_own or self._has_failed):
                 break
             # What others had begun may have been answered before this key was published.
         if self._has_failed:
             raise Unavailable("the keys of tokens cannot be fetched now; come back later")
         return ()
 
-    def _known(self, kid: str | None, algorithm: str) -> list[Key]:
+    def known(self, kid: str | None, algorithm: str) -> list[Key]:
+        """See the port."""
         now = asyncio.get_running_loop().time()
         found = [
             key
@@ -119,26 +136,26 @@ class Jwks:
         ]
         return found if len(found) <= MAX_CANDIDATES else []
 
-    def _may_wait(self, kid: str | None, now: float) -> bool:
-        if self._waiting.total() >= MOST_WAITING:
+    def _may_pause(self, kid: str | None, now: float) -> bool:
+        if self._pausing.total() >= MOST_PAUSING:
             return False
-        if kid in self._waiting:
+        if kid in self._pausing:
             return True
-        while self._waits and now - self._waits[0] >= MINUTE_S:
-            self._waits.popleft()
-        if len(self._waits) >= NAMES_PER_MINUTE:
+        while self._pauses and now - self._pauses[0] >= MINUTE_S:
+            self._pauses.popleft()
+        if len(self._pauses) >= NAMES_PER_MINUTE:
             return False
-        self._waits.append(now)
+        self._pauses.append(now)
         return True
 
-    async def _wait(self, kid: str | None, seconds: float) -> None:
-        self._waiting[kid] += 1
+    async def _pause(self, kid: str | None, seconds: float) -> None:
+        self._pausing[kid] += 1
         try:
             await asyncio.sleep(seconds)
         finally:
-            self._waiting[kid] -= 1
-            if not self._waiting[kid]:
-                del self._waiting[kid]
+            self._pausing[kid] -= 1
+            if not self._pausing[kid]:
+                del self._pausing[kid]
 
     def _begin_fetch(self, now: float, wanted: tuple[str | None, str] | None = None) -> asyncio.Task[None]:
         """Ask for the set; `wanted`: the key it is asked for, if for one."""
@@ -158,7 +175,7 @@ class Jwks:
         else:
             self._has_failed = False
             self._take(keys)
-            if wanted is None or self._known(*wanted):
+            if wanted is None or self.known(*wanted):
                 self._next_at = 0.0
         finally:
             self._flight = None

@@ -8,7 +8,7 @@ Rule: fail closed; why is told in words that repeat nothing of the token.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from msgspec import UNSET
@@ -16,6 +16,7 @@ from msgspec import UNSET
 from signtusk_realtime.auth import compact
 from signtusk_realtime.auth.authenticator import Credentials
 from signtusk_realtime.auth.claims import ClaimRules, read_identity
+from signtusk_realtime.auth.compact import Header
 from signtusk_realtime.auth.keys import Key
 from signtusk_realtime.errors import Forbidden, Unauthenticated
 from signtusk_realtime.sessions.identity import Identity
@@ -23,6 +24,9 @@ from signtusk_realtime.sessions.identity import Identity
 
 class Keys(Protocol):
     """Where the keys of tokens come from."""
+
+    def known(self, kid: str | None, algorithm: str) -> Sequence[Key]:
+        """Give of what `find` would give what is at hand."""
 
     async def find(self, kid: str | None, algorithm: str) -> Sequence[Key]:
         """Give the keys that may have signed a token, few, all of them for this algorithm; none if there are none.
@@ -37,9 +41,13 @@ class OneKey:
     def __init__(self, key: Key) -> None:
         self._key = key
 
-    async def find(self, kid: str | None, algorithm: str) -> Sequence[Key]:
+    def known(self, kid: str | None, algorithm: str) -> Sequence[Key]:
         """See the port."""
         return (self._key,) if algorithm in self._key.algorithms else ()
+
+    async def find(self, kid: str | None, algorithm: str) -> Sequence[Key]:
+        """See the port."""
+        return self.known(kid, algorithm)
 
 
 class JwtAuthenticator:
@@ -55,11 +63,8 @@ class JwtAuthenticator:
         if credentials.bearer is None:
             raise Unauthenticated("a token is required")
         token = compact.read(credentials.bearer)
-        kid = None if token.header.kid is UNSET else token.header.kid
         algorithm = token.header.alg
-        keys = await self._keys.find(kid, algorithm)
-        if not keys:
-            raise Unauthenticated("no key is known that this token may be signed with")
+        keys = await self._find(token.header)
         if not any(key.proves(algorithm, token.signed, token.signature) for key in keys):
             raise Unauthenticated("the token's signature is not valid")
         identity = read_identity(token.payload, self._rules, int(self._now_s() * 1000))
@@ -70,3 +75,23 @@ class JwtAuthenticator:
             if claimed is not None and claimed != actual:
                 raise Forbidden("the token is of another user or organization than the query names")
         return identity
+
+    def awaited(self, credentials: Credentials) -> Awaitable[None] | None:
+        """See AsksOthers: keys that were not seen yet."""
+        if credentials.bearer is None or isinstance(self._keys, OneKey):
+            return None
+        header = compact.read(credentials.bearer).header
+        return None if self._keys.known(_kid(header), header.alg) else self._learn(header)
+
+    async def _learn(self, header: Header) -> None:
+        await self._find(header)
+
+    async def _find(self, header: Header) -> Sequence[Key]:
+        keys = await self._keys.find(_kid(header), header.alg)
+        if not keys:
+            raise Unauthenticated("no key is known that this token may be signed with")
+        return keys
+
+
+def _kid(header: Header) -> str | None:
+    return None if header.kid is UNSET else header.kid

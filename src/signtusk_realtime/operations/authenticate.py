@@ -6,9 +6,9 @@ what is revoked (cluster/control.py).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
-from signtusk_realtime.auth.authenticator import Authenticator, Credentials
+from signtusk_realtime.auth.authenticator import AsksOthers, Authenticator, Credentials
 from signtusk_realtime.cluster.control import Control
 from signtusk_realtime.errors import Forbidden, Unauthenticated
 from signtusk_realtime.operations.tickets import Tickets
@@ -30,6 +30,12 @@ class Authenticate:
             raise Unauthenticated("the token was revoked")
         if identity.expires_at is not None and identity.expires_at <= self._now_ms():
             raise Unauthenticated("the token's time is over")
+
+    def awaited(self, credentials: Credentials) -> Awaitable[None] | None:
+        """See AsksOthers. Tickets are in the log, which everything needs."""
+        if credentials.ticket is None and isinstance(self._tokens, AsksOthers):
+            return self._tokens.awaited(credentials)
+        return None
 
     async def authenticate(self, credentials: Credentials) -> Identity:
         """See the port. Raises: Unauthenticated, Forbidden, Unavailable."""

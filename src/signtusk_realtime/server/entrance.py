@@ -15,8 +15,10 @@ from typing import Final
 
 from msgspec import Struct
 
+from signtusk_realtime.auth.authenticator import Authenticator, Credentials
 from signtusk_realtime.delivery.connection import Connection
 from signtusk_realtime.delivery.hub import Hub
+from signtusk_realtime.operations.authenticate import Authenticate
 from signtusk_realtime.operations.connect import Admission
 from signtusk_realtime.operations.verbs import Verbs
 from signtusk_realtime.protocol.frames import FrameLimits
@@ -28,6 +30,7 @@ from signtusk_realtime.server.origins import OriginPolicy
 from signtusk_realtime.server.problems import HeaderPairs
 from signtusk_realtime.server.proxies import NO_PROXIES, Proxies
 from signtusk_realtime.server.request import RequestHead
+from signtusk_realtime.sessions.identity import Identity
 from signtusk_realtime.sessions.rates import RateLimits
 
 SEND_BUFFER_BYTES: Final = 64 << 10
@@ -130,7 +133,6 @@ class Entrance:
         self.connect = verbs.connect
         self.subscriptions = verbs.subscriptions
         self.receive = verbs.receive
-        self.authenticator = verbs.authenticate
         self.authorize = verbs.authorize
         self.policy = policy
         self.always = always
@@ -140,7 +142,11 @@ class Entrance:
         self.deflated_frame_limits = FrameLimits(max_message_bytes=limits.message_bytes, deflate=True)
         self.closings: Deadlines[NativeProtocol] = Deadlines(limits.close_timeout_s, _abort)
         self.gate = Gate(lambda: hub.catching_up)
+        self.authenticator: Authenticator = _AtTheGate(verbs.authenticate, self.gate)
+        """For those who are in the gate."""
         self.tasks: set[asyncio.Task[None]] = set()
+        self._admissions: dict[NativeProtocol, asyncio.Task[None]] = {}
+        """Of those that are not open yet."""
         self.is_stopping = False
         self.natives: set[NativeProtocol] = set()
         """Those that took a transport over and did not lose it yet."""
@@ -164,21 +170,45 @@ class Entrance:
         if admission is not None:
             self.connect.census.check(admission.identity, admission.address)
 
-    def spawn(self, work: Coroutine[None, None, None]) -> None:
-        """Run an admission; the server knows of it until it is done."""
+    def spawn(self, work: Coroutine[None, None, None], one: NativeProtocol | None = None) -> None:
+        """Run an admission; the server knows of it until it is done. `one`: whose it is; should that be lost, it ends."""
         task = asyncio.get_running_loop().create_task(work)
         self.tasks.add(task)
         task.add_done_callback(self._done)
+        if one is not None:
+            self._admissions[one] = task
+
+    def admitted(self, one: NativeProtocol) -> None:
+        """Note that a connection was opened: what its admission still does ends by itself."""
+        self._admissions.pop(one, None)
 
     def lost(self, one: NativeProtocol) -> None:
         """Note that a transport that was taken over is no more."""
         self.natives.discard(one)
         self.closings.discard(one)
+        admission = self._admissions.pop(one, None)
+        if admission is not None:
+            admission.cancel()
         self._changed()
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self.tasks.discard(task)
         self._changed()
+
+
+class _AtTheGate:
+    """Says who asks, from within an admission; while others must be asked, its place is somebody else's."""
+
+    def __init__(self, authenticate: Authenticate, gate: Gate) -> None:
+        self._authenticate = authenticate
+        self._gate = gate
+
+    async def authenticate(self, credentials: Credentials) -> Identity:
+        awaited = self._authenticate.awaited(credentials)
+        if awaited is not None:
+            async with self._gate.aside():
+                await awaited
+        return await self._authenticate.authenticate(credentials)
 
 
 def _abort(one: NativeProtocol) -> None:

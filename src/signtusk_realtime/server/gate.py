@@ -4,7 +4,8 @@ Owns: who waits to be let in, how many are at a time, and when waiting has no se
 stream.py), other reasons to refuse (entrance.py).
 Rule 1: a few admissions begin in one turn of the loop, more after a long one, so that accepting thousands starves nobody who was accepted;
 so many at most are under way. The rest wait in their order, bounded in number and time, and are then told to come later, each at another time.
-Rule 2: while many catch up from the log, one is let in now and then: whoever reads much of it slows newcomers down, and never shuts them out.
+Rule 2: who waits for somebody else, a server of keys, gives his place up meanwhile (`aside`): those who need nobody are not kept out by that.
+Rule 3: while many catch up from the log, one is let in now and then: whoever reads much of it slows newcomers down, and never shuts them out.
 Why wait at all: a browser's EventSource that is refused never comes back by itself.
 """
 
@@ -13,7 +14,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Final
 
@@ -96,6 +98,18 @@ class Gate:
         self._under_way -= 1
         if self._queue:
             self._plan()
+
+    @asynccontextmanager
+    async def aside(self) -> AsyncIterator[None]:
+        """Give this admission's place to others for a while; then come in again, behind those who wait. Raises, after that: as on entering."""
+        await self.__aexit__(None, None, None)
+        try:
+            yield
+            await self.__aenter__()
+        except BaseException:
+            # Whoever ends here has still to leave the gate, and leaves a place that he has not got.
+            self._under_way += 1
+            raise
 
     def close(self) -> None:
         """Refuse whoever waits, and whoever comes."""

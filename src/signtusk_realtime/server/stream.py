@@ -75,7 +75,7 @@ class EventStream(NativeProtocol):
         except RealtimeError as error:
             self._refuse(problem_of(error), cors)
             return
-        entrance.spawn(self._admit(head, wanted, cors))
+        entrance.spawn(self._admit(head, wanted, cors), self)
 
     async def _admit(self, head: RequestHead, wanted: Wanted, cors: HeaderPairs) -> None:
         entrance = self._entrance
@@ -118,6 +118,7 @@ class EventStream(NativeProtocol):
         if not connection.is_open:
             return None
         self._connection = connection
+        entrance.admitted(self)
         return connection
 
     def _refuse(self, found: Problem, extra: HeaderPairs) -> None:

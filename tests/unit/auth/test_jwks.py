@@ -7,19 +7,23 @@ from collections.abc import Sequence
 
 import pytest
 
+from signtusk_realtime.auth.authenticator import Credentials
 from signtusk_realtime.auth.jwks import (
     INTERVAL_S,
     KEPT_S,
     MAX_CANDIDATES,
+    MOST_WAITING,
     NAMES_PER_MINUTE,
     REFRESH_S,
+    WAIT_S,
     FetchFailed,
     Jwks,
 )
-from signtusk_realtime.auth.keys import Key
-from signtusk_realtime.errors import Unavailable
+from signtusk_realtime.auth.jwt import JwtAuthenticator, OneKey
+from signtusk_realtime.auth.keys import Key, secret_key
+from signtusk_realtime.errors import Unauthenticated, Unavailable
 from tests.support.clock import elapse, settle
-from tests.support.tokens import ec_key, ed_key, jwk, jwks, rsa_key
+from tests.support.tokens import NOW_S, SECRET, ec_key, ed_key, jwk, jwks, rsa_key, token
 
 pytestmark = pytest.mark.virtual_clock
 
@@ -183,6 +187,72 @@ async def test_a_provider_that_is_away_is_survived_for_a_while() -> None:
     provider.fault = None
     await elapse(INTERVAL_S)
     assert await names(keys, "a") == ["a"]
+
+
+async def test_a_provider_that_hangs_keeps_nobody_long() -> None:
+    """Known names pass at once; of unknown ones so many wait, until one deadline for all, and the rest is told at once to come later."""
+    provider = Provider("a")
+    keys = Jwks(provider)
+    assert await names(keys, "a") == ["a"]
+    provider.seconds = 3600.0
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    crowd = [asyncio.create_task(names(keys, f"x{number}")) for number in range(MOST_WAITING + 500)]
+    await settle()
+    refused = [task for task in crowd if task.done()]
+    assert len(refused) == 500
+    assert all(isinstance(task.exception(), Unavailable) for task in refused)
+    assert await names(keys, "a") == ["a"]
+    assert loop.time() - began < 0.1
+    found = await asyncio.gather(*crowd, return_exceptions=True)
+    assert all(isinstance(one, Unavailable) for one in found)
+    assert loop.time() - began <= WAIT_S + 0.1
+    assert provider.fetches == 2
+    # Nobody is counted for ever.
+    provider.seconds = 0.0
+    provider.names.append("b")
+    await keys.close()
+    assert await names(keys, "b") == ["b"]
+
+
+async def test_a_fetch_that_fails_ends_all_waiting() -> None:
+    """Nobody begins another one behind it and waits on: its end is everybody's answer."""
+    provider = Provider("a")
+    keys = Jwks(provider)
+    await names(keys, "a")
+    provider.seconds, provider.fault = 6.0, FetchFailed("gone")
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    first = asyncio.create_task(names(keys, "x"))
+    await settle()
+    crowd = [asyncio.create_task(names(keys, "b")) for _ in range(100)]
+    found = await asyncio.gather(first, *crowd, return_exceptions=True)
+    assert all(isinstance(one, Unavailable) for one in found)
+    assert loop.time() - began == pytest.approx(6.0, abs=0.1)
+    assert provider.fetches == 2
+
+
+def _by(name: str) -> Credentials:
+    return Credentials(purpose="connect", bearer=token(ed_key(name), "EdDSA", {"kid": name}))
+
+
+async def test_what_others_must_be_asked_for_is_told_before() -> None:
+    """For a known key there is nothing to wait for, nor without a token; an unknown one is waited for, and a key that does not exist is refused."""
+    provider = Provider("a")
+    keys = Jwks(provider)
+    authenticator = JwtAuthenticator(keys, now_s=lambda: float(NOW_S))
+    waiting = authenticator.awaited(_by("a"))
+    assert waiting is not None
+    await waiting
+    assert authenticator.awaited(_by("a")) is None
+    assert (await authenticator.authenticate(_by("a"))).user_id == "user123"
+    assert authenticator.awaited(Credentials(purpose="connect")) is None
+    waiting = authenticator.awaited(_by("x"))
+    assert waiting is not None
+    with pytest.raises(Unauthenticated):
+        await waiting
+    single = JwtAuthenticator(OneKey(secret_key(SECRET)))
+    assert single.awaited(_by("x")) is None
 
 
 @pytest.mark.parametrize(

@@ -156,6 +156,59 @@ async def test_places_of_those_who_gave_up_are_not_lost() -> None:
     assert door.gate._under_way == 0
 
 
+async def test_who_waits_for_others_keeps_nobody_out() -> None:
+    """He stands aside meanwhile: as many as may be under way, and more, come in; then he comes in again, counted as before."""
+    gate = Gate(lambda: 0)
+    answered = asyncio.Event()
+    entered: list[str] = []
+
+    async def waiting() -> None:
+        async with gate:
+            async with gate.aside():
+                await answered.wait()
+            entered.append("waited")
+
+    async def other() -> None:
+        async with gate:
+            entered.append("other")
+
+    asides = [asyncio.create_task(waiting()) for _ in range(MOST_UNDER_WAY * 3)]
+    await elapse(1)
+    others = [asyncio.create_task(other()) for _ in range(100)]
+    await asyncio.gather(*others)
+    assert entered == ["other"] * 100
+    answered.set()
+    await asyncio.gather(*asides)
+    assert entered.count("waited") == MOST_UNDER_WAY * 3
+    await settle()
+    assert gate._under_way == 0
+
+
+async def test_whatever_ends_aside_is_counted_once() -> None:
+    """Refused or gone while he stood aside, or turned away when he came back: the gate counts nobody twice and forgets nobody."""
+    gate = Gate(lambda: 0)
+    never = asyncio.Event()
+
+    async def one(fails: bool) -> None:
+        async with gate, gate.aside():
+            if fails:
+                raise LimitExceeded("no")
+            await never.wait()
+
+    failing = [asyncio.create_task(one(True)) for _ in range(10)]
+    leaving = [asyncio.create_task(one(False)) for _ in range(10)]
+    closed = [asyncio.create_task(one(False)) for _ in range(10)]
+    await settle()
+    for task in leaving:
+        task.cancel()
+    await asyncio.gather(*failing, *leaving, return_exceptions=True)
+    gate.close()
+    never.set()
+    found = await asyncio.gather(*closed, return_exceptions=True)
+    assert all(isinstance(error, LimitExceeded) for error in found)
+    assert gate._under_way == 0
+
+
 async def test_closing_refuses_who_waits_and_who_comes() -> None:
     """A server that stops lets nobody in."""
     door, stays = Door(), asyncio.Event()
