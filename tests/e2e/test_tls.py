@@ -213,6 +213,8 @@ async def test_with_tokens_operators_ask_apart_or_as_administrators(admin_port: 
         if server.administration is not None:
             for path in ("/metrics", "/api/realtime/metrics"):
                 assert await asked(server.administration.port, path, {}) == 200
+                # A page whose own name was pointed here would be of the same origin.
+                assert await asked(server.administration.port, path, {"Host": "evil.example"}) == 403
             listed = "/api/realtime/connections"
             for who, status in (({}, 401), (token(), 403), (token("realtime:admin"), 200)):
                 assert await asked(server.administration.port, listed, who) == status

@@ -144,6 +144,11 @@ async def test_a_cookie_counts_with_an_allowed_origin_only() -> None:
         async with await StreamPeer.open(port, "", {**cookie, "Origin": PAGE}) as stream:
             assert stream.headers["access-control-allow-origin"] == PAGE
         assert (await call(port, "GET", HISTORY, {**cookie, "Origin": PAGE})).status == 200
+        # A page that is served by the address itself is ours; one whose name somebody pointed here may only share its cookies' domain.
+        own = f"127.0.0.1:{port}"
+        for host, status in ((own, 200), ("evil.example.com", 403)):
+            answer = await call(port, "GET", HISTORY, {**cookie, "Origin": f"http://{host}"}, host=host)
+            assert answer.status == status
         for origin in ({}, {"Origin": "https://evil.example"}, {"Origin": "null"}):
             for answer in (
                 await refused_socket(port, {**cookie, **origin}),

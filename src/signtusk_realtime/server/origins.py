@@ -25,6 +25,8 @@ PREFLIGHT: Final[HeaderPairs] = (
 """What a preflight is answered, beside the headers of every answer to an allowed origin."""
 
 _NAME_AND_PORT: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:/?#@\s]+)(?::[0-9]{1,5})?", re.ASCII)
+_PRIVATE_DOMAINS: Final = (".internal", ".local", ".localhost", ".home.arpa", ".svc")
+"""RFC 6761, 6762 and 8375, ICANN's `internal`, and what orchestrators call their services."""
 _ORIGIN: Final = re.compile(r"https?://([^/?#@\s]+)", re.ASCII)
 
 
@@ -67,13 +69,23 @@ class AllowedOrigins:
     """Pages that an operator named, and our own; everybody who is no page passes, and is asked for a token.
 
     `allowed`: origins as browsers write them. `public_url`: how clients reach us, which is then our own origin; without it that is
-    the name that was asked for, by `https` where we speak TLS ourselves (`is_tls`), else by `http`. A name that somebody else's DNS points to us is ours then: no harm, since such a page has no token of anybody.
+    the name that was asked for, by `https` where we speak TLS ourselves (`is_tls`), else by `http`. A name that somebody else's DNS points to us
+    is ours then: no harm, since such a page has no token of anybody. `has_cookies`: where it has one, for a cookie may belong to all names of a
+    domain, the name that was asked for counts only if it is an address or this machine's own.
     """
 
-    def __init__(self, allowed: Iterable[str], public_url: str | None = None, *, is_tls: bool = False) -> None:
+    def __init__(
+        self,
+        allowed: Iterable[str],
+        public_url: str | None = None,
+        *,
+        is_tls: bool = False,
+        has_cookies: bool = False,
+    ) -> None:
         self._allowed = frozenset(origin.encode("ascii") for origin in allowed)
         self._own = None if public_url is None else origin_of(public_url)
         self._scheme, self._default_port = (b"https://", b":443") if is_tls else (b"http://", b":80")
+        self._has_cookies = has_cookies
 
     def allow(self, headers: Headers) -> HeaderPairs:
         """See the port."""
@@ -87,9 +99,40 @@ class AllowedOrigins:
     def _asked(self, headers: Headers) -> bytes | None:
         """Give our own origin as the request names us; None if that is unclear."""
         hosts = [value for name, value in headers if name == b"host"]
-        if len(hosts) != 1 or not hosts[0]:
+        if len(hosts) != 1 or not hosts[0] or (self._has_cookies and not _is_unforgeable(hosts[0])):
             return None
         return self._scheme + hosts[0].lower().removesuffix(self._default_port)
+
+
+class OperatorsPolicy:
+    """The listener for operators, where figures are told without a token: as AllowedOrigins, and the name must be none that a stranger could give us.
+
+    A foreign page in an operator's browser may have its own name point to that listener (DNS rebinding), and is then of the same origin.
+    Addresses pass, names of one word, names under domains that public DNS does not have, and `names`: those that an operator gave us.
+    """
+
+    def __init__(self, pages: AllowedOrigins, names: Iterable[str] = ()) -> None:
+        self._pages = pages
+        self._names = frozenset(name.lower() for name in names)
+
+    def allow(self, headers: Headers) -> HeaderPairs:
+        """See the port."""
+        hosts = [value for name, value in headers if name == b"host"]
+        if len(hosts) != 1 or not self._is_ours(hosts[0]):
+            raise Forbidden(
+                "operators reach this listener by its address, by a name of one word or of a private domain, or by that of public_url",
+                code="host_not_allowed",
+            )
+        return self._pages.allow(headers)
+
+    def _is_ours(self, host: bytes) -> bool:
+        if _is_unforgeable(host):
+            return True
+        name = _name_of(host)
+        if name is None:
+            return False
+        name = name.lower().removesuffix(".")
+        return name in self._names or "." not in name or name.endswith(_PRIVATE_DOMAINS)
 
 
 def origin_of(url: str) -> bytes:
@@ -117,19 +160,30 @@ def is_preflight(method: str, headers: Headers) -> bool:
 
 @lru_cache(maxsize=256)
 def _is_loopback(host: bytes) -> bool:
+    name = _name_of(host)
+    address = _address_of(name)
+    return name is not None and (name.lower() == "localhost" or (address is not None and address.is_loopback))
+
+
+@lru_cache(maxsize=256)
+def _is_unforgeable(host: bytes) -> bool:
+    """Say whether nobody's DNS can have pointed this name to us: it is an address, or this machine's own name."""
+    return _is_loopback(host) or _address_of(_name_of(host)) is not None
+
+
+def _name_of(host: bytes) -> str | None:
     try:
         match = _NAME_AND_PORT.fullmatch(host.decode("ascii"))
     except UnicodeDecodeError:
-        return False
-    if match is None:
-        return False
-    name = match.group(1)
-    if name.lower() == "localhost":
-        return True
+        return None
+    return None if match is None else match.group(1)
+
+
+def _address_of(name: str | None) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        return ipaddress.ip_address(name.strip("[]")).is_loopback
+        return None if name is None else ipaddress.ip_address(name.strip("[]"))
     except ValueError:
-        return False
+        return None
 
 
 @lru_cache(maxsize=256)

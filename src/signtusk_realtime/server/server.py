@@ -63,7 +63,8 @@ class RealtimeServer:
 
     `health`: how the engine is (default: as the hub was told). `port` 0 lets the system choose.
     `metrics`: what is told of this node (default: the hub's counters, with rates since the server was made).
-    `tls`: what all listeners speak. `administration`: where operators ask, apart from everybody else; the metrics are open to them there.
+    `tls`: what all listeners speak. `administration`: where operators ask, apart from everybody else; the metrics are open to them there, by the
+    names that `administration_policy` allows (default: `policy`).
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class RealtimeServer:
         metrics: Metrics | None = None,
         tls: Tls | None = None,
         administration: Address | None = None,
+        administration_policy: OriginPolicy | None = None,
         proxies: Proxies = NO_PROXIES,
         carriers: Carriers = HEADER_ONLY,
     ) -> None:
@@ -110,7 +112,6 @@ class RealtimeServer:
         api = partial(
             HttpApi,
             verbs=verbs,
-            policy=policy,
             limits=self._limits,
             health=health or (lambda: hub.engine_health),
             metrics=metrics or Metrics(hub.counters, pending=lambda: hub.pending),
@@ -121,7 +122,7 @@ class RealtimeServer:
             carriers=carriers,
         )
         self._fronts = self._fronts_of(
-            api(part=Part.WHOLE if administration is None else Part.PUBLIC),
+            api(part=Part.WHOLE if administration is None else Part.PUBLIC, policy=policy),
             {
                 websocket_path: lambda: WebSocket(self._entrance),
                 EVENTS: lambda: EventStream(self._entrance),
@@ -129,7 +130,8 @@ class RealtimeServer:
         )
         self._all_fronts = [self._fronts]
         if administration is not None:
-            self._all_fronts.append(self._fronts_of(api(part=Part.ADMINISTRATION), {}))
+            apart = api(part=Part.ADMINISTRATION, policy=administration_policy or policy)
+            self._all_fronts.append(self._fronts_of(apart, {}))
 
     def _fronts_of(self, api: HttpApi, natives: Mapping[str, Callable[[], NativeProtocol]]) -> Fronts:
         return Fronts(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from signtusk_realtime.auth.authenticator import Authenticator
 from signtusk_realtime.auth.authorizer import Authorizer
@@ -32,7 +33,7 @@ from signtusk_realtime.operations.verbs import Verbs, make_verbs
 from signtusk_realtime.protocol.codes import CloseCode
 from signtusk_realtime.server.carriers import Carriers
 from signtusk_realtime.server.entrance import ServerLimits
-from signtusk_realtime.server.origins import AllowedOrigins, LoopbackPolicy, OriginPolicy
+from signtusk_realtime.server.origins import AllowedOrigins, LoopbackPolicy, OperatorsPolicy, OriginPolicy
 from signtusk_realtime.server.outlets import Pumps
 from signtusk_realtime.server.proxies import Proxies
 from signtusk_realtime.service.emitter import Emitter
@@ -55,6 +56,7 @@ class Rooms:
     emit: Emitter
     limits: ServerLimits
     policy: OriginPolicy
+    operators_policy: OriginPolicy
     proxies: Proxies
     carriers: Carriers
 
@@ -160,15 +162,32 @@ def _furnished(
         emit=Emitter(verbs.publish, handed, json_depth=limits.json_depth, payload_bytes=limits.payload_bytes),
         limits=limits,
         policy=_policy(settings),
+        operators_policy=_operators_policy(settings),
         proxies=Proxies(settings.trusted_proxies),
         carriers=Carriers(settings.auth.cookie, settings.auth.query_token),
     )
 
 
 def _policy(settings: Settings) -> OriginPolicy:
+    return LoopbackPolicy() if settings.auth.mode == "development" else _pages(settings)
+
+
+def _operators_policy(settings: Settings) -> OriginPolicy:
     if settings.auth.mode == "development":
         return LoopbackPolicy()
-    return AllowedOrigins(settings.allowed_origins, settings.public_url, is_tls=settings.tls.certificate is not None)
+    names = [settings.admin_host]
+    if settings.public_url is not None:
+        names.append(urlsplit(settings.public_url).hostname or "")
+    return OperatorsPolicy(_pages(settings), names)
+
+
+def _pages(settings: Settings) -> AllowedOrigins:
+    return AllowedOrigins(
+        settings.allowed_origins,
+        settings.public_url,
+        is_tls=settings.tls.certificate is not None,
+        has_cookies=settings.auth.cookie is not None,
+    )
 
 
 def _authenticator(settings: Settings, begun: AsyncExitStack) -> Authenticator:

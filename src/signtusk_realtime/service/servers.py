@@ -54,6 +54,7 @@ def make_server(
         metrics=rooms.metrics,
         tls=_tls(settings.tls),
         administration=None if settings.admin_port is None else Address(settings.admin_host, settings.admin_port),
+        administration_policy=rooms.operators_policy,
         websocket_path=websocket_path,
         proxies=rooms.proxies,
         carriers=rooms.carriers,

@@ -6,14 +6,14 @@ import pytest
 
 from signtusk_realtime.config.access import is_origin
 from signtusk_realtime.errors import Forbidden
-from signtusk_realtime.server.origins import VARY, AllowedOrigins, origin_of
+from signtusk_realtime.server.origins import VARY, AllowedOrigins, OperatorsPolicy, OriginPolicy, origin_of
 
 ALLOWED = ("https://app.example.com", "https://xn--bcher-kva.example:8443", "http://localhost:3000")
 POLICY = AllowedOrigins(ALLOWED)
 HOST = (b"host", b"rt.example.com:8080")
 
 
-def is_refused(origin: str, policy: AllowedOrigins = POLICY, host: tuple[bytes, bytes] = HOST) -> bool:
+def is_refused(origin: str, policy: OriginPolicy = POLICY, host: tuple[bytes, bytes] = HOST) -> bool:
     try:
         policy.allow([host, (b"origin", origin.encode("latin-1"))])
     except Forbidden as error:
@@ -147,3 +147,54 @@ def test_our_own_origin_is_https_where_we_speak_tls() -> None:
     assert not is_refused("https://rt.example.com", policy, host)
     assert is_refused("http://rt.example.com", policy, host)
     assert is_refused("https://rt.example.com:8443", policy, host)
+
+
+def test_with_cookies_a_name_alone_is_nobodys_own() -> None:
+    """A cookie may belong to all names of a domain: one of them that points to us is not our page for that. An address is, and what was named."""
+    policy = AllowedOrigins(ALLOWED, has_cookies=True)
+    for host in ("evil.example.com", "rt.example.com:8080", "localhost.example.com", "rt"):
+        assert is_refused(f"http://{host}", policy, (b"host", host.encode()))
+    for host in ("127.0.0.1:8080", "[2001:db8::1]", "10.1.2.3", "localhost:8080"):
+        assert not is_refused(f"http://{host}", policy, (b"host", host.encode()))
+    assert is_refused("http://127.0.0.1:8080", policy, (b"host", b"127.0.0.1:9090"))
+    assert not is_refused(ALLOWED[0], policy, (b"host", b"evil.example.com"))
+    named = AllowedOrigins(ALLOWED, "https://rt.example.com", has_cookies=True)
+    assert not is_refused("https://rt.example.com", named)
+    assert is_refused("http://127.0.0.1:8080", named, (b"host", b"127.0.0.1:8080"))
+
+
+OPERATORS = OperatorsPolicy(AllowedOrigins(ALLOWED), ("ops.example.com", "0.0.0.0"))
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1:9090", "[::1]:9090", "10.0.0.7", "localhost", "realtime:9090", "Ops.Example.com:9090", "a.b.svc",
+     "rt.prod.svc.cluster.local:9090", "rt.internal."],
+)  # fmt: skip
+def test_operators_come_by_names_that_no_stranger_can_give(host: str) -> None:
+    """Addresses, this machine, one word, private domains, and the names they chose themselves; a page of that very name is our own."""
+    assert OPERATORS.allow([(b"host", host.encode())]) == (VARY,)
+    assert not is_refused(f"http://{host.lower()}", OPERATORS, (b"host", host.encode()))
+    assert is_refused("https://evil.example", OPERATORS, (b"host", host.encode()))
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.com",
+        "127.0.0.1.evil.com",
+        "ops.example.com.evil.com",
+        "internal.evil.com:9090",
+        "svc.example.com",
+        "",
+        "a b",
+    ],
+)
+def test_operators_do_not_come_by_a_strangers_name(host: str) -> None:
+    """A page whose own name was pointed to their listener is of the same origin, and is told nothing."""
+    for headers in ([(b"host", host.encode())], [(b"host", host.encode()), (b"origin", f"http://{host}".encode())], []):
+        with pytest.raises(Forbidden) as refusal:
+            OPERATORS.allow(headers)
+        assert refusal.value.code == "host_not_allowed"
+    with pytest.raises(Forbidden):
+        OPERATORS.allow([(b"host", b"127.0.0.1"), (b"host", host.encode())])
