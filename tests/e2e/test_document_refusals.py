@@ -117,6 +117,7 @@ async def test_what_is_malformed_is_a_problem(server: Serving) -> None:
         (good | {"unknown": 1}, 400, "invalid_message"),
         (good | {"baseVersion": -1}, 400, "invalid_message"),
         (good | {"seq": 0}, 400, "invalid_message"),
+        (good | {"seq": 1}, 400, "invalid_message"),
         (good | {"strategy": "guess"}, 400, "invalid_message"),
         (good | {"documentId": "d2"}, 400, "invalid_message"),
         (json.dumps(good).replace('"x"', "[" * 40 + "]" * 40).encode(), 400, "limit_exceeded"),
@@ -132,6 +133,9 @@ async def test_what_is_malformed_is_a_problem(server: Serving) -> None:
     async with Both(server) as both:
         answer = await both.over_websocket("d9", "ann", **good)
         assert (answer["status"], answer["code"]) == ("refused", "unknown_document")
+        answer = await both.over_websocket("d1", "ann", **good, seq=1)
+        assert (answer["status"], answer["code"]) == ("refused", "invalid_message")
+        assert "clientId" in answer["message"]
         deep = json.loads("[" * 33 + "]" * 33)
         assert (await edit(server, "d1", baseVersion=1, changes={"x": deep})).json()["code"] == "limit_exceeded"
     async with await WebSocketPeer.open(server.port, as_user("ann")) as socket:

@@ -9,6 +9,7 @@ import asyncio
 import itertools
 import json
 from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,9 +17,11 @@ import pytest
 from msgspec import structs
 
 from signtusk_realtime.auth.authenticator import Credentials
+from signtusk_realtime.documents.lease import GONE_MS
 from signtusk_realtime.documents.policy import SHIPPED
 from signtusk_realtime.errors import Unauthenticated
 from signtusk_realtime.operations.documents.attempt import DocumentRules
+from signtusk_realtime.protocol.frames import CLOSE
 from signtusk_realtime.sessions.identity import PUBLISH, Grant, Identity
 from signtusk_realtime.sessions.rates import RateLimits
 from tests.support.conflict_cases import DECISIONS, EDITS, ORDERS
@@ -35,7 +38,9 @@ from tests.support.document_calls import (
     read,
     update,
 )
+from tests.support.mounted import serving_mounted
 from tests.support.server import QUICK, Serving, StreamPeer, WebSocketPeer, call, history, publish, serving
+from tests.support.wire import client_frame
 
 TOLD: Final = ("path", "conflictType", "reason", "status", "winner", "suggested", "absent", "hunks")
 BUSY: Final = structs.replace(QUICK, rates=RateLimits(messages_per_second=10_000, message_burst=10_000))
@@ -271,6 +276,34 @@ async def test_guests_do_what_they_were_granted() -> None:
         for who in ("edit-resolve-subscribe", "edit-overwrite"):
             assert await go(who, "documents/d1/transitions", {"to": "sent"}) == 403
         assert await go("app", "documents/d1/transitions", {"to": "sent"}) == 200
+
+
+@pytest.mark.parametrize("payload", [b"", b"\x03\xe8bye"], ids=["no code", "1000"])
+@pytest.mark.parametrize("served", [serving, serving_mounted], ids=["native", "mounted"])
+async def test_a_goodbye_ends_a_correction(served: Any, payload: bytes) -> None:
+    """By a close frame the holder lets go: the document is sent again before 5 s have passed, and others are told."""
+    async with (
+        served() as server,
+        await WebSocketPeer.open(server.port, as_user("ann")) as ann,
+        await WebSocketPeer.open(server.port, as_user("bob")) as bob,
+    ):
+        await edit(server, "d1", baseVersion=0, changes={"n": 0})
+        await ann.message()
+        await ann.subscribe(EVERYTHING)
+        await bob.message()
+        told: list[Any] = []
+        for to in ("sent", "correcting"):
+            assert (await ask(server, "POST", "d1/transitions", {"to": to}, "bob")).status == 200
+            told.append((await ann.message())["event"])
+        await bob.send(client_frame(CLOSE, payload))
+        told.append((await ann.message())["event"])
+    assert [(each["payload"]["state"], each["userId"]) for each in told] == [
+        ("sent", "bob"),
+        ("correcting", "bob"),
+        ("sent", "bob"),
+    ]
+    corrected = datetime.fromisoformat(told[2]["timestamp"]) - datetime.fromisoformat(told[1]["timestamp"])
+    assert corrected < timedelta(milliseconds=GONE_MS)
 
 
 async def test_edits_of_one_connection_are_answered_in_order(server: Serving) -> None:

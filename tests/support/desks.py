@@ -210,6 +210,8 @@ class Shelf:
             found.append(f"{document}: {head.open_conflicts} conflicts are open, {len(self.opened[document])} stored")
         if self.parked[document] != len({(r["changeId"], r["incomingUserId"]) for r in self.opened[document]}):
             found.append(f"{document}: {self.parked[document]} changes are parked for {self.opened[document]}")
+        if self.opened[document] and head.state in ("signing", "completed", "deleted"):
+            found.append(f"{document}: conflicts are open that nobody may decide, the document is {head.state}")
         if (document in self.leases) != (head.state == "correcting"):
             found.append(
                 f"{document}: {head.state} with a lease" if document in self.leases else f"{document}: no lease"

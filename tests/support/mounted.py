@@ -23,6 +23,7 @@ from signtusk_realtime.engines.engine import Engine
 from signtusk_realtime.engines.memory import MemoryEngine
 from signtusk_realtime.events.log import EngineHealth
 from signtusk_realtime.observability.metrics import Metrics
+from signtusk_realtime.operations.verbs import Verbs
 from signtusk_realtime.server.asgi import Mount
 from signtusk_realtime.server.asgi_peers import Doors
 from signtusk_realtime.server.entrance import Entrance, ServerLimits
@@ -72,7 +73,8 @@ async def serving_mounted(
     if hub.engine_health.status == "unavailable":
         hub.health(EngineHealth("ok"))
     pumps = Pumps(max_messages=max_messages, max_bytes=limits.outbox_bytes, close_timeout_s=limits.close_timeout_s)
-    doors = make_doors(hub, engine, pumps, limits=limits, authenticator=authenticator, control=control)
+    verbs = verbs_over(hub, engine, limits, authenticator=authenticator, control=control)
+    doors = make_doors(hub, engine, pumps, limits=limits, verbs=verbs)
     try:
         async with uvicorn_serving(Starlette(routes=[Below("/", make_mount(doors))])) as port:
             yield Mounted(port, hub, engine)
@@ -80,7 +82,7 @@ async def serving_mounted(
             await hub.close()
     finally:
         await hub.close()
-        await doors.entrance.receive.close()
+        await verbs.close()
         await pumps.close()
         await engine.close()
 
@@ -91,12 +93,11 @@ def make_doors(
     pumps: Pumps,
     *,
     limits: ServerLimits = QUICK,
-    authenticator: Authenticator | None = None,
-    control: Control | None = None,
+    verbs: Verbs | None = None,
 ) -> Doors:
     """Put the doors together over a hub and an engine that run."""
     policy = LoopbackPolicy()
-    verbs = verbs_over(hub, engine, limits, authenticator=authenticator, control=control)
+    verbs = verbs or verbs_over(hub, engine, limits)
     entrance = Entrance(
         hub=hub,
         verbs=verbs,

@@ -43,6 +43,11 @@ def renew(lease: Lease, now: int) -> Lease:
     return lease if lease.is_over(now) else Lease(lease.user_id, now + LEASE_MS)
 
 
+def leave(lease: Lease, now: int) -> Lease:
+    """End it: its holder said goodbye."""
+    return replace(lease, expires_at=min(lease.expires_at, now))
+
+
 def lose_connection(lease: Lease, now: int) -> Lease:
     """Note that the holder's last connection broke."""
     return lease if lease.gone_at is not None else replace(lease, gone_at=now)

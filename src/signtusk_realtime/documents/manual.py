@@ -23,6 +23,7 @@ from signtusk_realtime.documents.order import arrange, compare
 from signtusk_realtime.documents.policy import Policy
 from signtusk_realtime.documents.refusals import Refused
 from signtusk_realtime.documents.resolve import Parked
+from signtusk_realtime.documents.states import State, ends
 from signtusk_realtime.documents.values import ABSENT, Json, Node, Object, check_value, equal
 
 Take: TypeAlias = Literal["current", "incoming", "value", "merge"]
@@ -108,6 +109,24 @@ def refresh(
         else:
             changed.append(fresh)
     return Refreshed(tuple(changed), tuple(superseded))
+
+
+def sealed(
+    records: Iterable[ConflictRecord], to: State, *, version: int, user_id: str, timestamp: str, policy: Policy
+) -> tuple[ConflictRecord, ...]:
+    """Give the open records that nobody may decide any more once a transition to this state is committed, as they are then."""
+    return tuple(
+        replace(
+            record,
+            rev=record.rev + 1,
+            current_version=version,
+            status="superseded",
+            resolved_at=timestamp,
+            resolved_by=user_id,
+        )
+        for record in records
+        if ends(to, place_of(record.path, record.reason, policy).path, policy)
+    )
 
 
 def decisions_for(records: Iterable[ConflictRecord], word: Word, document_id: str) -> tuple[Decision, ...]:

@@ -36,6 +36,26 @@ DECIDED: Final[frozenset[State]] = frozenset(("sent", "signing", "completed"))
 """States that no document enters while somebody has still to decide a conflict."""
 
 
+def check_unsealed(state: State) -> None:
+    """See that a document in which nothing is open is not one in which nothing can be decided any more.
+
+    Raises: Refused with document_locked or document_deleted.
+    """
+    if state == "deleted":
+        raise Refused("the document is deleted", code="document_deleted", state=state)
+    if state in ("signing", "completed"):
+        raise Refused("nothing is decided after a signature", code="document_locked", state=state)
+
+
+def ends(to: State, path: Path, policy: Policy) -> bool:
+    """Say whether nobody may decide a conflict at this place any more once a document is in this state, in which it is sealed or gone.
+
+    Whoever publishes a fact is not held up by what is open. A parked change is never applied after a signature, reopening included; where a
+    document was declined, voided or expired, deciding waits for a reopening.
+    """
+    return to in ("completed", "deleted") or (to == "signing" and not policy.is_open(path))
+
+
 def is_allowed(current: State, to: State) -> bool:
     """Say whether one state follows the other."""
     return current in TRANSITIONS[to]

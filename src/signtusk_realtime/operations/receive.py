@@ -93,6 +93,12 @@ class Receive:
         else:
             connection.inbox.append(act)
 
+    def left(self, connection: Connection) -> None:
+        """Note that a peer said goodbye, and was not just cut off; the hub has let go of its connection."""
+        if self._documents is not None:
+            identity = connection.session.identity
+            self._documents.leases.left(identity.organization_id, identity.user_id)
+
     async def close(self) -> None:
         """Let go of what still waits for the log; every connection has been closed."""
         tasks = list(self._tasks)

@@ -71,6 +71,8 @@ ABNORMAL: Final = 1006
 """What an end without a close frame means. Never sent."""
 TLS_FAILED: Final = 1015
 """What a failed TLS handshake means. Never sent."""
+GOODBYES: Final = frozenset({None, NO_STATUS, CLOSE_NORMAL.number})
+"""How a peer closes that is done. Not 1001: a page that is reloaded sends it too, and is back in a moment."""
 
 _COME_BACK: Final = frozenset((1001, NO_STATUS, ABNORMAL, 1011, 1012, 1013))
 

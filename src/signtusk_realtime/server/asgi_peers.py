@@ -193,6 +193,9 @@ class AsgiWebSocket(Peer):
             await outlet.room()
             message = await self._receive()
             if message["type"] == "websocket.disconnect":
+                if connection.is_open and message.get("code") in codes.GOODBYES:
+                    entrance.hub.lost(connection)
+                    entrance.receive.left(connection)
                 return
             text = message.get("text")
             if text is None:

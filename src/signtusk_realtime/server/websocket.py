@@ -192,6 +192,8 @@ class WebSocket(NativeProtocol):
                 self._entrance.receive.allows(connection, len(payload))
             case frames.Closed(code, _):
                 self._forget(connection)
+                if code in codes.GOODBYES:
+                    self._entrance.receive.left(connection)
                 self._transport.write(frames.encode_close(code))
                 self._state = _ENDING
                 self._entrance.closings.add(self)

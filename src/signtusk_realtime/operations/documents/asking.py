@@ -16,6 +16,7 @@ from msgspec import UNSET, UnsetType
 from signtusk_realtime.documents.edit import Edit, read_edit, read_values
 from signtusk_realtime.documents.paths import Path
 from signtusk_realtime.documents.policy import Strategy
+from signtusk_realtime.documents.refusals import Refused
 from signtusk_realtime.documents.values import Json
 from signtusk_realtime.events.event import event_type_of
 from signtusk_realtime.events.instants import format_instant
@@ -72,7 +73,9 @@ class Asking:
 
 
 def from_client(body: EditBody, document_id: str, user_id: str, *, connection_id: str | None = None) -> Asking:
-    """Read an edit that a client sent. Raises: Refused with limit_exceeded, invalid_path, invalid_value."""
+    """Read an edit that a client sent. Raises: Refused with limit_exceeded, invalid_path, invalid_value, invalid_message (a number of nobody's)."""
+    if body.seq is not UNSET and body.client_id is UNSET:
+        raise Refused("seq numbers the edits of a client; say by clientId of which", code="invalid_message")
     changes = {} if body.changes is UNSET else body.changes
     deletes = () if body.deletes is UNSET else body.deletes
     sent = msgspec.to_builtins(body)

@@ -1,19 +1,21 @@
 """Keep corrections alive while their holder is there, and end them when he is not.
 
 Owns: looking after the leases that began or were met on this node.   Not: what a lease is (documents/lease.py), going back to sent (moves.py).
-Rule 1: an open connection of the holder renews; 5 s without one, after there was one, end it.   Rule 2: one timer for all, and none while
-there is no lease.   Rule 3: a lease that was renewed by nobody ends by itself; then whoever reads the document first takes it back.
+Rule 1: an open connection of the holder renews; when the last one says goodbye the correction ends at once, when it breaks, 5 s later.
+Rule 2: one timer for all, and none while there is no lease.   Rule 3: a lease that was renewed by nobody ends by itself; then whoever reads
+the document first takes it back.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Final
 
 from signtusk_realtime.delivery.hub import Hub
-from signtusk_realtime.documents.lease import LEASE_MS, Lease, lose_connection, renew
+from signtusk_realtime.documents.lease import LEASE_MS, Lease, leave, lose_connection, renew
 from signtusk_realtime.errors import RealtimeError
 from signtusk_realtime.events.log import Commit, Committed, LogName
 from signtusk_realtime.operations.documents import records
@@ -34,6 +36,8 @@ class _Held:
     token: int
     was_seen: bool = False
     """Whether its holder had a connection on this node since it began."""
+    has_left: bool = False
+    """Whether the holder's last connection said goodbye, and he did not come back."""
 
 
 class Leases:
@@ -46,6 +50,7 @@ class Leases:
         self._hub = hub
         self._held: dict[tuple[LogName, str], _Held] = {}
         self._task: asyncio.Task[None] | None = None
+        self._left = asyncio.Event()
         self._is_closed = False
         moves.leased = self._begun
 
@@ -57,6 +62,19 @@ class Leases:
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+    def left(self, organization_id: str, user_id: str) -> None:
+        """Note that a connection of this user said goodbye; the hub has let go of it. What he corrects ends unless he has another."""
+        corrected = [
+            held for (log, _), held in self._held.items() if log == organization_id and held.user_id == user_id
+        ]
+        if corrected and (organization_id, user_id) not in self._present():
+            for held in corrected:
+                held.has_left = True
+            self._left.set()
+
+    def _present(self) -> set[tuple[str, str]]:
+        return {(c.organization.organization_id, c.session.identity.user_id) for c in self._hub.connections.values()}
 
     def _begun(self, organization_id: str, document_id: str, lease: Lease, token: int) -> None:
         if self._is_closed:
@@ -70,13 +88,18 @@ class Leases:
 
     async def _run(self) -> None:
         while self._held:
-            await asyncio.sleep(LOOK_S)
-            present = {
-                (c.organization.organization_id, c.session.identity.user_id) for c in self._hub.connections.values()
-            }
-            for (organization, document_id), held in list(self._held.items()):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S):
+                    await self._left.wait()
+            self._left.clear()
+            present = self._present()
+            looked = [(key, held, (key[0], held.user_id) in present) for key, held in self._held.items()]
+            for _, held, is_present in looked:
+                # Who says goodbye while the others are looked at is not overlooked: only here is it taken back.
+                held.has_left &= not is_present
+            for (organization, document_id), held, is_present in looked:
                 try:
-                    goes_on = await self._look(organization, document_id, held, (organization, held.user_id) in present)
+                    goes_on = await self._look(organization, document_id, held, is_present)
                 except RealtimeError:
                     continue  # the engine is away; the lease ends by itself, or is seen to again
                 except Exception:
@@ -93,11 +116,13 @@ class Leases:
             asker = await self._store.asker(organization, records.lease_key(document_id))
             if asker.lease is None or asker.token != held.token:
                 return False
-            if asker.lease.is_over(asker.now_ms):
+            lease = leave(asker.lease, asker.now_ms) if held.has_left else asker.lease
+            if lease.is_over(asker.now_ms):
                 lane.loaded = loaded = await self._store.load(organization, document_id)
-                await self._moves.end_correction(organization, lane, loaded, asker)
-                return False
-            lease = self._kept(asker.lease, asker, held, is_present)
+                await self._moves.end_correction(organization, lane, loaded, replace(asker, lease=lease))
+                # Another node may have been faster with an edit of the holder's; then it goes on, and the next look ends it.
+                return held.has_left
+            lease = self._kept(lease, asker, held, is_present)
             if lease != asker.lease:
                 key = records.lease_key(document_id)
                 commit = Commit(expect=((key, asker.token),), put=(records.put(key, lease, version=asker.token),))

@@ -3,7 +3,8 @@
 Owns: the commit of a transition, the lease of a correction as it begins and ends.   Not: what follows what (documents/states.py), keeping a
 lease alive (leases.py).
 Rule 1: a transition is a version like any other.   Rule 2: the lease's record carries the version that began it: a fencing token that rises.
-Rule 3: a correction that is over is ended before anything else is done with its document, by whoever comes first.
+Rule 3: what nobody may decide any more in the new state is
+superseded with it.   Rule 4: a correction that is over is ended before anything else is done with its document, by whoever comes first.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from msgspec import UNSET, UnsetType
 from signtusk_realtime.documents.canonical import content_hash
 from signtusk_realtime.documents.history import Body, Header, seal
 from signtusk_realtime.documents.lease import Lease, take
+from signtusk_realtime.documents.manual import sealed
 from signtusk_realtime.documents.refusals import Refused
 from signtusk_realtime.documents.states import State, check_transition, is_allowed
 from signtusk_realtime.errors import EventIdReused, Unavailable
@@ -110,7 +112,7 @@ class MoveDocument:
                 except Refused as error:
                     raise MoveRefused(error, head.version, head_hash) from None
                 move = Move(to=body.to, user_id=user_id, change_id=change_id)
-                step = self._step(log, loaded, asker, move)
+                step = await self._step(log, loaded, asker, move)
                 assert step.head is not None, "a transition makes a version"
                 answer = TransitionAnswer(
                     document_id=document_id,
@@ -145,7 +147,7 @@ class MoveDocument:
                     continue
                 if is_allowed(loaded.head.state, to):
                     move = Move(to=to, user_id=user_id, change_id=change_id, facts=(draft,))
-                    step = self._step(log, loaded, asker, move)
+                    step = await self._step(log, loaded, asker, move)
                 else:
                     step = Step(loaded=loaded, events=[draft])
                 committed = await self._commit(log, lane, step)
@@ -165,7 +167,7 @@ class MoveDocument:
         # Who held it is not known any more where its record is gone.
         user_id = "" if lease is None else lease.user_id
         move = Move(to="sent", user_id=user_id or await self._corrector(log, loaded), change_id=self._new_id("chg"))
-        await self._commit(log, lane, self._step(log, loaded, asker, move))
+        await self._commit(log, lane, await self._step(log, loaded, asker, move))
         lane.loaded = None
         return True
 
@@ -190,7 +192,10 @@ class MoveDocument:
             lease=asker.lease,
         )
 
-    def _step(self, log: LogName, loaded: Loaded, asker: Asker, move: Move) -> Step:
+    async def _step(self, log: LogName, loaded: Loaded, asker: Asker, move: Move) -> Step:
+        return await self._workshop.do(partial(self._step_of, log, loaded, asker, move), size=loaded.weight)
+
+    def _step_of(self, log: LogName, loaded: Loaded, asker: Asker, move: Move) -> Step:
         head = loaded.head
         assert head is not None, "a document that is held"
         timestamp = format_milliseconds(self._now_ms())
@@ -205,8 +210,18 @@ class MoveDocument:
             timestamp=timestamp,
         )
         entry = seal(header, Body(), salt=self._new_secret(), prev_hash=head.hash)
-        after = msgspec.structs.replace(head, version=header.version, state=move.to, hash=entry.hash)
-        step = Step(loaded=loaded, head=after, entry=entry, events=list(move.facts))
+        decided = sealed(
+            loaded.open_records,
+            move.to,
+            version=header.version,
+            user_id=move.user_id,
+            timestamp=timestamp,
+            policy=self._rules.policy,
+        )
+        step = Step(loaded=loaded, entry=entry, events=list(move.facts), decided=decided)
+        step.head = msgspec.structs.replace(
+            head, version=header.version, state=move.to, hash=entry.hash, open_conflicts=len(step.open_records)
+        )
         lease = records.lease_key(loaded.document_id)
         if move.to == "correcting":
             step.expect.append((lease, asker.token))
@@ -225,6 +240,8 @@ class MoveDocument:
         event_type = STATE_EVENTS.get(move.to, "document_updated")
         event_id = self._new_id("evt")
         step.events.append(teller.version(event_type, event_id, header.version, (), head.data, state=move.to))
+        if decided:
+            step.events.append(teller.resolved(self._new_id("evt"), header.version, "superseded", decided))
         return step
 
     async def _commit(self, log: LogName, lane: Lane, step: Step) -> Committed | None:

@@ -26,9 +26,9 @@ from signtusk_realtime.documents.manual import (
     refresh,
     settle,
 )
-from signtusk_realtime.documents.ops import diff, touched
+from signtusk_realtime.documents.ops import apply, diff, touched
 from signtusk_realtime.documents.refusals import Refused
-from signtusk_realtime.documents.states import check_editable
+from signtusk_realtime.documents.states import check_editable, check_unsealed
 from signtusk_realtime.documents.values import check_value
 from signtusk_realtime.errors import InvalidInput, Unavailable
 from signtusk_realtime.events.instants import format_milliseconds
@@ -128,6 +128,8 @@ class ResolveConflicts:
         head = loaded.head
         if head is None:
             raise Refused("there is no such document", code="unknown_document")
+        if not loaded.open_records:
+            check_unsealed(head.state)
         decisions = await self._decisions(call, loaded)
         word = _word_of(call.body, decisions)
         if not decisions:
@@ -279,8 +281,11 @@ class ResolveConflicts:
                 )
                 document = settled.document
                 done += settled.records
+            # One author's decision may take a field away and the next bring it back, in another place than replicas have it.
+            ops = diff(head.data, document)
+            document = apply(head.data, ops)
             check_size(document)
-            return Settled(document, diff(head.data, document), tuple(done))
+            return Settled(document, ops, tuple(done))
 
         # Text may have to be merged: as in attempt.py.
         return await self._workshop.do(work, size=2 * loaded.weight + 15 * 512 * len(decided))

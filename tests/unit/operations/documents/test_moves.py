@@ -7,11 +7,10 @@ from typing import Any, Self
 
 import pytest
 
-from signtusk_realtime.delivery.hub import Hub
 from signtusk_realtime.documents.refusals import Refused
 from signtusk_realtime.operations.connect import Connect
 from signtusk_realtime.operations.documents.moves import MoveRefused
-from signtusk_realtime.protocol.codes import CLOSE_NORMAL
+from signtusk_realtime.operations.documents.records import Statistics
 from signtusk_realtime.sessions.session import SessionLimits
 from tests.support.clock import elapse
 from tests.support.delivery import FORMATS, Names
@@ -179,6 +178,72 @@ async def test_published_facts_move_a_document(desk: Desk) -> None:
     ]
 
 
+@pytest.mark.parametrize("to", ["signed", "completed", "deleted"])
+async def test_a_fact_ends_what_is_open(desk: Desk, to: str) -> None:
+    """A fact is not held up by open conflicts: where nobody may decide them any more they are superseded with it, told, and count no more."""
+    await desk.create(title="NDA", note="n")
+    await desk.edit("bob", baseVersion=1, changes={"title": "B", "note": "b"})
+    outcome = await desk.edit("cy", baseVersion=1, strategy="manual", changes={"title": "C", "note": "c"})
+    assert outcome.status == "parked"
+    fact = {"kind": "document_update", "documentId": "d1", "userId": "di"}
+    if to == "completed":
+        await desk.publish(fact | {"type": "signed"})
+        await desk.publish(fact | {"type": "completed"})
+    else:
+        await desk.publish(fact | {"type": to})
+    shelf = await read_shelf(desk.engine)
+    assert (shelf.opened["d1"], shelf.statistics, shelf.heads["d1"].open_conflicts) == ([], Statistics(), 0)
+    decided = await desk.opened(with_decided=True)
+    assert [(r["path"], r["status"], r["rev"], r["incomingValue"], r["resolvedBy"]) for r in decided] == [
+        ("/note", "superseded", 2, "c", "di"),
+        ("/title", "superseded", 2, "C", "di"),
+    ]
+    told = [e for e in shelf.events if e["type"] == "document_conflict_resolved"]
+    (payload,) = [e["payload"] for e in told]
+    assert (payload["resolution"], payload["version"], payload["resolvedBy"]) == ("superseded", 3, "di")
+    assert payload["conflicts"] == decided
+    decision = {"conflictId": decided[0]["conflictId"], "rev": 1, "take": "incoming"}
+    for body in ({"resolution": "merge"}, {"decisions": [decision]}):
+        refused = await refusal(desk.resolve(**body))
+        assert refused.code == ("document_deleted" if to == "deleted" else "document_locked")
+    if to == "signed":
+        assert (await desk.move("signing", "ed", contentHash=...)).version == 4, "a second signer is not stuck"
+
+
+async def test_a_deleted_document_has_nothing_open(desk: Desk) -> None:
+    """A draft may be deleted while a conflict is open, which ends with it."""
+    await desk.create(title="NDA")
+    await desk.edit("bob", baseVersion=1, changes={"title": "B"})
+    await desk.edit("cy", baseVersion=1, strategy="manual", changes={"title": "C"})
+    await desk.move("deleted")
+    shelf = await read_shelf(desk.engine)
+    assert (shelf.opened["d1"], shelf.statistics) == ([], Statistics())
+    assert [r["status"] for r in await desk.opened(with_decided=True)] == ["superseded"]
+
+
+async def test_what_is_open_waits_for_a_reopening(correcting: Desk) -> None:
+    """In a declined document nothing is decided, and nothing ends: once it is a draft again, it is."""
+    desk = correcting
+    await desk.edit("bob", baseVersion=3, changes={"title": "B"})
+    parked = await desk.edit("bob", baseVersion=3, strategy="manual", changes={"title": "C"}, clientId="k")
+    assert parked.status == "parked"
+    await desk.publish(
+        {
+            "kind": "signature_status",
+            "documentId": "d1",
+            "signingRequestId": "s",
+            "recipientId": "r",
+            "userId": "cy",
+            "status": "declined",
+        }
+    )
+    assert (await refusal(desk.resolve(resolution="overwrite"))).code == "document_locked"
+    assert len(await desk.opened()) == 1
+    await desk.move("draft")
+    await desk.resolve(resolution="overwrite")
+    assert await desk.data() == {"title": "C"}
+
+
 async def test_a_batch_is_carried_out_in_its_order(desk: Desk) -> None:
     """A creation, a change, a refused change and a signature in one call; the refused one has its error, the others stand."""
     base = {"kind": "document_update", "documentId": "d1", "userId": "bob"}
@@ -209,8 +274,9 @@ async def test_a_batch_is_carried_out_in_its_order(desk: Desk) -> None:
 class People:
     """Users who connect to a hub, and go."""
 
-    def __init__(self, hub: Hub) -> None:
-        self.hub = hub
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        hub = self.hub = desk.hub
         self.connect = Connect(
             hub, limits=SessionLimits(), heartbeat_interval_ms=30_000, now_ms=lambda: 0, new_id=Names()
         )
@@ -226,8 +292,13 @@ class People:
         return self.connect.open(await self.connect.admit(member(user)), Outlet(), FORMATS["frames"])
 
     def go(self, connection: Any) -> None:
-        self.hub.end(connection, CLOSE_NORMAL)
+        """Be cut off."""
         self.hub.lost(connection)
+
+    def leave(self, connection: Any) -> None:
+        """Say goodbye."""
+        self.hub.lost(connection)
+        self.desk.documents.leases.left("org123", connection.session.identity.user_id)
 
 
 @pytest.fixture
@@ -294,7 +365,7 @@ async def test_whoever_comes_first_takes_an_ended_correction_back(correcting: De
 
 async def test_an_open_connection_prolongs_a_correction(correcting: Desk) -> None:
     """While its holder is connected it goes on; 5 s after he is gone it ends; coming back in time saves it."""
-    async with People(correcting.hub) as people:
+    async with People(correcting) as people:
         bob = await people.come("bob")
         await people.come("ann")
         await elapse(200)
@@ -309,11 +380,58 @@ async def test_an_open_connection_prolongs_a_correction(correcting: Desk) -> Non
         assert (await read_shelf(correcting.engine)).heads["d1"].state == "sent", "the node itself took it back"
 
 
+async def test_leaving_ends_a_correction_at_once(correcting: Desk) -> None:
+    """When the holder's last connection says goodbye; another of his, another user's goodbye, or a cut connection do not."""
+    async with People(correcting) as people:
+        bob, elsewhere, ann = [await people.come(user) for user in ("bob", "bob", "ann")]
+        await elapse(1.5)
+        people.leave(ann)
+        people.leave(bob)
+        await elapse(3)
+        assert (await read_shelf(correcting.engine)).heads["d1"].state == "correcting"
+        people.leave(elsewhere)
+        await elapse(0)
+        shelf = await read_shelf(correcting.engine)
+        assert shelf.heads["d1"].state == "sent"
+        assert (shelf.events[-1]["userId"], shelf.events[-1]["payload"]["state"]) == ("bob", "sent")
+        await correcting.move("correcting", "bob")
+        bob = await people.come("bob")
+        await elapse(1.5)
+        people.go(bob)
+        await elapse(4)
+        assert (await read_shelf(correcting.engine)).heads["d1"].state == "correcting"
+
+
+async def test_who_leaves_and_comes_back_corrects_on(correcting: Desk) -> None:
+    """A new connection that is there before the old one's goodbye was seen to holds the correction."""
+    async with People(correcting) as people:
+        bob = await people.come("bob")
+        await elapse(1.5)
+        people.leave(bob)
+        await people.come("bob")
+        await elapse(100)
+        assert (await read_shelf(correcting.engine)).heads["d1"].state == "correcting"
+
+
+async def test_leaving_waits_for_the_edit_on_its_way(correcting: Desk) -> None:
+    """What the holder sent before he left is carried out, and then the correction ends."""
+    async with People(correcting) as people:
+        bob = await people.come("bob")
+        await elapse(1.5)
+        edit = asyncio.ensure_future(correcting.edit("bob", baseVersion=3, changes={"title": "B"}))
+        await asyncio.sleep(0)
+        people.leave(bob)
+        assert (await edit).status == "applied"
+        await elapse(0)
+        shelf = await read_shelf(correcting.engine)
+        assert (shelf.heads["d1"].state, shelf.heads["d1"].data) == ("sent", {"title": "B"})
+
+
 async def test_a_correction_outlives_the_node_it_began_on(correcting: Desk, make_desk: Any) -> None:
     """After a restart the holder's connection prolongs it as before, once anybody has met the document."""
     await correcting.close()
     other = make_desk()
-    async with People(other.hub) as people:
+    async with People(other) as people:
         await people.come("bob")
         assert (await other.read()).state == "correcting"
         await elapse(200)

@@ -112,6 +112,18 @@ async def test_refused_decisions_change_nothing(desk: Desk) -> None:
     assert await read_shelf(desk.engine) == before
 
 
+async def test_a_field_that_goes_and_comes_back_stays_in_its_place(desk: Desk) -> None:
+    """One decision takes it away, the next, of another author, brings it back: the document is what replicas have, in the order of its fields too."""
+    await desk.create(title="NDA", note="n")
+    await desk.edit("bob", baseVersion=1, changes={"title": "B"})
+    await desk.edit("cy", baseVersion=1, strategy="manual", deletes=["title"])
+    await desk.edit("di", baseVersion=1, strategy="manual", changes={"title": "D"})
+    by = {record["incomingUserId"]: record for record in await desk.opened()}
+    decisions = [{"conflictId": by[user]["conflictId"], "rev": 1, "take": "incoming"} for user in ("cy", "di")]
+    await desk.resolve("ed", decisions=decisions)
+    assert list((await desk.data()).items()) == [("title", "D"), ("note", "n")]
+
+
 async def test_the_second_resolver_is_told(desk: Desk, make_desk: Any) -> None:
     """already_resolved with the record as it was decided, on either node; at once, one of two wins."""
     [record] = await parked(desk)
