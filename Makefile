@@ -27,6 +27,7 @@ serve: runtime ## start the service on 127.0.0.1:8080 (ARGS='--port 9000 …')
 
 test: setup ## run every suite and say what each took (ARGS='tests/unit -k cursor')
 	@scripts/chromium.sh
+	@scripts/proxies.sh
 	@[[ -n "$$AUTOBAHN" ]] || echo 'NOTE: the Autobahn testsuite was not found, its cases are not run; see `make conformance`' >&2
 	@$(PYTEST) $(ARGS)
 

@@ -28,7 +28,7 @@ from signtusk_realtime.server.deadlines import Deadlines
 from signtusk_realtime.server.entrance import NativeProtocol, ServerLimits
 from signtusk_realtime.server.origins import VARY
 from signtusk_realtime.server.problems import HeaderPairs, Problem, encode_response, problem, problem_of
-from signtusk_realtime.server.request import RequestHead, announced_bytes, settle_host, target_of
+from signtusk_realtime.server.request import RequestHead, announced_bytes, settle_head, target_of
 
 log = logging.getLogger(__name__)
 
@@ -244,7 +244,7 @@ class Front(HttpToolsProtocol):
             self._refuse(problem("invalid_request", f"HTTP/{version} is not spoken here; send HTTP/1.1"))
             return
         try:
-            settle_host(self.url, self.headers, version)
+            settle_head(self.url, self.headers, version)
         except InvalidInput as error:
             self._refuse(problem_of(error))
             return

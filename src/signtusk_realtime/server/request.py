@@ -80,6 +80,18 @@ def announced_bytes(headers: Headers) -> int:
     return next((int(value) for name, value in headers if name == b"content-length"), 0)
 
 
+def settle_head(target: bytes, headers: list[tuple[bytes, bytes]], version: str) -> None:
+    """See that proxies before us and behind us would read this head as we do: how long its body is, and whom it asks for.
+
+    Raises: InvalidInput (invalid_request).
+    """
+    codings = header_values(headers, b"transfer-encoding")
+    if codings and [coding.strip(b" \t").lower() for coding in codings] != [b"chunked"]:
+        # RFC 9112 §6.1: the parser goes by the last coding, others by the first.
+        raise InvalidInput("Transfer-Encoding may be `chunked`, once", code="invalid_request")
+    settle_host(target, headers, version)
+
+
 def settle_host(target: bytes, headers: list[tuple[bytes, bytes]], version: str) -> None:
     """Leave exactly the name that was asked for in `Host`: that of an absolute target counts before the header's (RFC 9112 §3.2).
 

@@ -9,6 +9,7 @@ from signtusk_realtime.server.request import (
     IDENTITY_PARAMETERS,
     credentials_of,
     parse_query,
+    settle_head,
     single_header,
     target_of,
 )
@@ -91,3 +92,29 @@ def test_a_header_that_makes_sense_once_comes_once() -> None:
     with pytest.raises(InvalidInput) as refusal:
         single_header([(b"authorization", b"a"), (b"authorization", b"a")], b"authorization")
     assert refusal.value.code == "invalid_request"
+
+
+@pytest.mark.parametrize(
+    "codings",
+    [
+        [b"identity, chunked"],
+        [b"chunked, identity"],
+        [b"chunked", b"chunked"],
+        [b"identity", b"chunked"],
+        [b"gzip, chunked"],
+        [b"xchunked"],
+        [b"\x0bchunked"],
+        [b'"chunked"'],
+        [b""],
+    ],
+)
+def test_a_body_is_chunked_once_or_not_at_all(codings: list[bytes]) -> None:
+    """Two parsers may go by different codings of several: whoever sends anything but `chunked`, once, is refused."""
+    with pytest.raises(InvalidInput) as refusal:
+        settle_head(b"/", [(b"host", b"h"), *((b"transfer-encoding", coding) for coding in codings)], "1.1")
+    assert refusal.value.code == "invalid_request"
+
+
+def test_chunked_may_be_written_in_any_case() -> None:
+    """Names of codings have no case (RFC 9110 section 10.1.4), and white space around them says nothing."""
+    settle_head(b"/", [(b"host", b"h"), (b"transfer-encoding", b"\tChunked ")], "1.1")
