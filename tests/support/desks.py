@@ -154,6 +154,8 @@ class Shelf:
     heads: dict[str, records.Head] = field(default_factory=dict)
     histories: defaultdict[str, list[Entry]] = field(default_factory=lambda: defaultdict(list))
     snapshots: defaultdict[str, dict[int, Object]] = field(default_factory=lambda: defaultdict(dict))
+    states: defaultdict[str, dict[int, str]] = field(default_factory=lambda: defaultdict(dict))
+    """By the version that led there."""
     opened: defaultdict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
     parked: Counter[str] = field(default_factory=Counter)
     leases: set[str] = field(default_factory=set)
@@ -204,6 +206,10 @@ class Shelf:
                 found.append(f"{document}: the snapshot of version {entry.header.version} is wrong")
         if json.dumps(data) != json.dumps(head.data):
             found.append(f"{document}: the fold is {data}, the head has {head.data}")
+        kept_states = {e.header.version: e.header.state for e in entries if e.header.state is not UNSET}
+        before = [version for version in self.states[document] if version <= head.oldest]
+        if len(before) > 1 or {v: s for v, s in self.states[document].items() if v not in before} != kept_states:
+            found.append(f"{document}: the states are {self.states[document]}, its history says {kept_states}")
         if not head.oldest and state != head.state:
             found.append(f"{document}: the state is {head.state}, its history says {state}")
         if head.open_conflicts != len(self.opened[document]):
@@ -259,6 +265,7 @@ async def read_shelf(engine: Engine, organization: str = ORGANIZATION) -> Shelf:
         records.DOCUMENTS,
         records.HISTORY,
         records.SNAPSHOTS,
+        records.STATES,
         records.OPEN,
         records.PARKED,
         records.LEASES,
@@ -276,6 +283,9 @@ async def read_shelf(engine: Engine, organization: str = ORGANIZATION) -> Shelf:
     for record in by_name[records.SNAPSHOTS]:
         document, _, version = record.key.partition("\x1f")
         shelf.snapshots[document][int(version)] = json.loads(record.value)
+    for record in by_name[records.STATES]:
+        document, _, version = record.key.partition("\x1f")
+        shelf.states[document][int(version)] = json.loads(record.value)
     for record in by_name[records.OPEN]:
         shelf.opened[record.key.split("\x1f")[0]].append(json.loads(record.value))
     shelf.parked.update(record.key.split("\x1f")[0] for record in by_name[records.PARKED])

@@ -103,7 +103,7 @@ class Attempt:
         if self.base.version != self.head.version:
             # Merging costs more than comparing, texts most of all: up to 16 ms for one of 2 KB.
             self.weight += loaded.size + 15 * asking.size
-        document = await self._store.at(self.log, loaded, self.base.version, self._workshop)
+        document = await self._store.at(self.log, loaded, self.base.version)
         self._since = await self._store.entries(self.log, loaded, self.base.version + 1, self.head.version)
         own = [records.own_commit(entry) for entry in self._since if self._is_own(entry)]
         current = self.head.data

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, NamedTuple
 
+from msgspec import UNSET
+
 from signtusk_realtime.documents.conflicts import ConflictRecord
 from signtusk_realtime.documents.history import Entry
 from signtusk_realtime.events.log import Commit, Committed, Draft, Key, LogName, Record, Reused, Stale
@@ -105,6 +107,8 @@ def _build(step: Step, until: int) -> _Built:
         assert step.head is not None, "an entry belongs to a new version"
         version = step.entry.header.version
         put.append(records.put(records.entry_key(document_id, version), step.entry))
+        if step.entry.header.state is not UNSET:
+            put.append(records.put(records.state_key(document_id, version), step.entry.header.state))
         if version % SNAPSHOT_EVERY == 0:
             put.append(records.put(records.snapshot_key(document_id, version), step.head.data))
     open_records = step.open_records
@@ -186,6 +190,10 @@ async def outlived(
     entries = await store.read_entries(log, loaded.document_id, oldest, oldest)
     if entries and entries[0].header.timestamp > received_before:
         return head.oldest, []
+    # The newest state up to there is that of the oldest version, and stays.
+    query = records.versions(records.STATES, loaded.document_id, 0, oldest, limit=2 * SNAPSHOT_EVERY, newest_first=True)
+    _, *states = (await store.engine.records(log, [query])).results[0] or (None,)
     gone = [records.entry_key(loaded.document_id, version) for version in range(head.oldest, oldest + 1)]
     gone.append(records.snapshot_key(loaded.document_id, head.oldest))
+    gone += [Key(record.collection, record.key) for record in states]
     return oldest, gone

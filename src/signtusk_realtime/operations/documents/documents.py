@@ -127,7 +127,8 @@ def make_documents(
     new_secret: Callable[[], str],
 ) -> Documents:
     """Put the parts together. `now_ms`: wall clock; `new_id(prefix)`: a fresh id; `new_secret()`: 128 random bits as text."""
-    store, lanes, workshop = DocumentStore(engine), Lanes(), Workshop()
+    lanes, workshop = Lanes(), Workshop()
+    store = DocumentStore(engine, workshop)
     moves = MoveDocument(store, lanes, workshop, rules, now_ms=now_ms, new_id=new_id, new_secret=new_secret)
     return Documents(
         store=store,

@@ -120,7 +120,7 @@ class ReadDocuments:
                 )
             if version < max(head.start, head.oldest):
                 raise compacted(version)
-            data = await self._store.at(log, loaded, version, self._workshop)
+            data = await self._store.at(log, loaded, version)
             state = await self._state_at(log, loaded, version)
         hashed = await self._workshop.do(lambda: content_hash(self._rules.policy.scope(data)), size=loaded.size)
         return DocumentAnswer(
@@ -175,7 +175,10 @@ class ReadDocuments:
         if with_decided:
             query = records.all_of(records.DECIDED, document_id, limit=MAX_DECIDED)
             decided = (await self._store.engine.records(log, [query])).results[0]
-            found += [records.decode_conflict(record.value) for record in decided]
+            size = sum(len(record.value) for record in decided)
+            found += await self._workshop.do(
+                lambda: [records.decode_conflict(each.value) for each in decided], size=size
+            )
         return ConflictsAnswer(document_id, found)
 
     async def _load(self, log: LogName, document_id: str) -> Loaded:
@@ -190,9 +193,9 @@ class ReadDocuments:
                     return loaded
 
     async def _state_at(self, log: LogName, loaded: Loaded, version: int) -> State:
-        assert loaded.head is not None, "a document that is held"
-        entries = await self._store.read_entries(log, loaded.document_id, loaded.head.oldest + 1, version)
-        return next((e.header.state for e in reversed(entries) if e.header.state is not UNSET), "draft")
+        query = records.versions(records.STATES, loaded.document_id, 0, version, limit=1, newest_first=True)
+        found = (await self._store.engine.records(log, [query])).results[0]
+        return records.decode_state(found[0].value) if found else "draft"
 
 
 def unknown() -> Refused:

@@ -27,6 +27,7 @@ T = TypeVar("T")
 DOCUMENTS: Final = "documents"
 HISTORY: Final = "history"
 SNAPSHOTS: Final = "snapshots"
+STATES: Final = "states"
 CHANGES: Final = "changes"
 AUTHORS: Final = "authors"
 OPEN: Final = "conflicts.open"
@@ -88,6 +89,7 @@ decode_author: Final = msgspec.json.Decoder(Author).decode
 decode_conflict: Final = msgspec.json.Decoder(ConflictRecord).decode
 decode_parked: Final = msgspec.json.Decoder(Parked).decode
 decode_lease: Final = msgspec.json.Decoder(Lease).decode
+decode_state: Final = msgspec.json.Decoder(State).decode
 decode_statistics: Final = msgspec.json.Decoder(Statistics).decode
 
 
@@ -104,6 +106,11 @@ def entry_key(document_id: str, version: int) -> Key:
 def snapshot_key(document_id: str, version: int) -> Key:
     """Where the document at a version stands, if that version was snapshotted."""
     return Key(SNAPSHOTS, _numbered(document_id, version))
+
+
+def state_key(document_id: str, version: int) -> Key:
+    """Where the state stands that a version led to, if it was a transition."""
+    return Key(STATES, _numbered(document_id, version))
 
 
 def change_key(document_id: str, user_id: str, client_id: str, change_id: str) -> Key:

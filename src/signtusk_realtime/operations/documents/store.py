@@ -21,7 +21,7 @@ from signtusk_realtime.documents.refusals import Refused
 from signtusk_realtime.documents.resolve import Parked
 from signtusk_realtime.documents.values import Object
 from signtusk_realtime.engines.engine import Engine
-from signtusk_realtime.events.log import ABSENT, Epoch, Key, LogName, Position
+from signtusk_realtime.events.log import ABSENT, Epoch, Key, LogName, Position, Record
 from signtusk_realtime.operations.documents import records
 from signtusk_realtime.operations.documents.records import Author, Head, Remembered, Statistics
 from signtusk_realtime.operations.documents.workshop import Workshop
@@ -90,8 +90,9 @@ class Asker:
 class DocumentStore:
     """See the module."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, workshop: Workshop) -> None:
         self.engine = engine
+        self._workshop = workshop
         self.counted: Callable[[LogName, Statistics], None] = lambda log, figures: None
         """Told of what is undecided in an organization after a commit that changed it."""
         self._counting: WeakValueDictionary[LogName, asyncio.Lock] = WeakValueDictionary()
@@ -110,15 +111,20 @@ class DocumentStore:
             ],
         )
         found, opened = snapshot.results
-        head = records.decode_head(found[0].value) if found else None
+
+        def work() -> tuple[Head | None, tuple[ConflictRecord, ...]]:
+            head = records.decode_head(found[0].value) if found else None
+            return head, tuple(records.decode_conflict(record.value) for record in opened)
+
+        head, open_records = await self._workshop.do(work, size=_bytes_of(found) + _bytes_of(opened))
         return Loaded(
             document_id,
             snapshot.top.epoch,
             head,
             found[0].version if found else ABSENT,
             snapshot.top.position,
-            len(found[0].value) if found else 0,
-            tuple(records.decode_conflict(record.value) for record in opened),
+            _bytes_of(found),
+            open_records,
         )
 
     async def asker(self, log: LogName, lease: Key, change: Key | None = None, author: Key | None = None) -> Asker:
@@ -153,13 +159,13 @@ class DocumentStore:
         while first <= last:
             query = records.versions(records.HISTORY, document_id, first, last, limit=PAGE)
             page = (await self.engine.records(log, [query])).results[0]
-            found += [records.decode_entry(record.value) for record in page]
+            found += await self._workshop.do(partial(_decode_entries, page), size=_bytes_of(page))
             if len(page) < PAGE:
                 break
             first = found[-1].header.version + 1
         return found
 
-    async def at(self, log: LogName, loaded: Loaded, version: int, workshop: Workshop) -> Object:
+    async def at(self, log: LogName, loaded: Loaded, version: int) -> Object:
         """Give the document as it was at a version that is kept. Raises: Unavailable, Refused (compacted)."""
         head = loaded.head
         assert head is not None, "a document that is held"
@@ -169,7 +175,7 @@ class DocumentStore:
         if found is None:
             start, document = await self._snapshot(log, loaded, version)
             entries = await self.entries(log, loaded, start + 1, version)
-            found = await workshop.do(partial(replay, document, entries), size=loaded.size)
+            found = await self._workshop.do(partial(replay, document, entries), size=loaded.size + len(entries) * 256)
             loaded.versions[version] = found
         return found
 
@@ -224,7 +230,16 @@ class DocumentStore:
             if loaded.head.oldest > 1:
                 raise compacted(version)
             return 0, {}
-        return stored, cast("Object", records.decode_data(found[0].value))
+        data = await self._workshop.do(partial(records.decode_data, found[0].value), size=_bytes_of(found))
+        return stored, cast("Object", data)
+
+
+def _decode_entries(found: Sequence[Record]) -> list[Entry]:
+    return [records.decode_entry(record.value) for record in found]
+
+
+def _bytes_of(found: Sequence[Record]) -> int:
+    return sum(len(record.value) for record in found)
 
 
 def compacted(version: int) -> Refused:

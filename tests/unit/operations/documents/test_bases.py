@@ -135,6 +135,27 @@ async def test_old_versions_go_when_both_bounds_are_passed(long: Desk, make_desk
         assert ([e.version for e in history.entries], history.next) == ([*range(161, 171)], UNSET)
 
 
+async def test_the_state_of_a_version_outlives_the_transition(make_desk: Any) -> None:
+    """Of what was corrected for longer than is kept, each version is still told as one of a correction; older states go."""
+    desk = make_desk(keeping=Keeping(versions=50, age_ms=0))
+    await desk.create(title="t1")
+    head = 1
+    for _ in range(2):
+        await desk.move("sent", "bob")
+        await desk.move("correcting", "bob")
+        head += 2
+        for _ in range(110):
+            await elapse(0.002)
+            outcome = await desk.edit("bob", baseVersion=head, changes={"title": f"t{head + 1}"})
+            head = outcome.version
+    shelf = await read_shelf(desk.engine)
+    assert shelf.heads["d1"].oldest == 150
+    assert shelf.states["d1"] == {115: "correcting"}
+    for version in (150, 151, head):
+        found = await make_desk().read(version=version)
+        assert (found.state, found.data) == ("correcting", {"title": f"t{version}"})
+
+
 async def test_young_versions_stay_however_many(make_desk: Any) -> None:
     """Beyond the number, but within the age: kept."""
     desk = make_desk(keeping=Keeping(versions=60, age_ms=60_000))
