@@ -4,18 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from signtusk_realtime.auth.authenticator import Credentials
+from signtusk_realtime.cluster import notices
 from signtusk_realtime.cluster.control import REVOCATIONS as REVOCATIONS_KEPT
+from signtusk_realtime.cluster.notices import Revoked
 from signtusk_realtime.engines.memory import MemoryEngine
 from signtusk_realtime.engines.sqlite import SqliteEngine
 from signtusk_realtime.errors import Unauthenticated
-from signtusk_realtime.events.log import CONTROL_LOG, Commit, Committed, LogName, Record, Reused, Stale
+from signtusk_realtime.events.log import (
+    CONTROL_LOG,
+    Commit,
+    Committed,
+    Draft,
+    Exact,
+    LogName,
+    Range,
+    Record,
+    Reused,
+    Snapshot,
+    Stale,
+)
+from signtusk_realtime.operations.census import ConnectionLimits
 from signtusk_realtime.sessions.identity import ADMINISTER, PUBLISH, Grant, Identity
 from tests.support.samples import sample
 from tests.support.server import (
@@ -355,6 +370,133 @@ async def test_a_service_names_the_organization() -> None:
         assert (await revoke(it.port, {}, userId="user123", organizationId="*")).code == "invalid_message"
         assert (await revoke(it.port, {}, userId="user123", organizationId="org123")).json()["closed"] == 1
         assert await peer.closed() == (4504, "revoked")
+
+
+async def test_a_service_is_revoked_by_a_service() -> None:
+    """One that may administer names `*`: tokens and users of services are refused from then on; nobody else's are, and nobody else may."""
+    async with strict() as it:
+        backend, other = bearer("backend", organization="*", jti="b1"), bearer("other", organization="*", jti="o1")
+        boss, event = bearer("boss", organization="*", jti="boss"), sample("system_announcement")
+        for headers in (ADMIN, bearer("plain")):
+            assert (await revoke(it.port, headers, userId="backend", organizationId="*")).code == "forbidden"
+        assert (await publish(it.port, {**event, "id": "e1"}, query="", headers=backend)).status == 200
+        assert (await revoke(it.port, boss, userId="backend", organizationId="*")).json()["closed"] == 0
+        assert (await revoke(it.port, boss, tokenId="o1", organizationId="*")).status == 200
+        for headers in (backend, other):
+            assert (await publish(it.port, {**event, "id": "e2"}, query="", headers=headers)).code == "unauthenticated"
+        assert (await publish(it.port, {**event, "id": "e2"}, query="", headers=boss)).status == 200
+        assert (await call(it.port, "GET", HISTORY, bearer("backend", jti="o1"))).status == 200
+
+
+async def test_a_revocation_is_kept_once_and_for_good() -> None:
+    """Whatever a token's life: its record does not expire, and a user's or a token's stands in the place of the former one."""
+    async with strict() as it:
+        for _ in range(3):
+            await revoke(it.port, userId="alice")
+            await revoke(it.port, tokenId="lost")
+        await revoke(it.port, userId="alice", organizationId="org123")
+        snapshot = await it.engine.records(CONTROL_LOG, [Range(REVOCATIONS_KEPT, "", "\U0010ffff", 100)])
+        assert [record.expires_at for record in snapshot.results[0]] == [None, None]
+
+
+async def test_what_a_node_whose_clock_is_ahead_revoked_stays_so() -> None:
+    """A revocation that is repeated by another clock ends no fewer tokens than before."""
+    async with strict() as it:
+        ahead = now_ms() // 1000 + 100
+        notice = notices.encode(Revoked(organization_id="org123", user_id="alice", issued_up_to=ahead))
+        draft = Draft("ctl_ahead", bytes(32), (), notice)
+        await it.engine.commit(CONTROL_LOG, Commit(events=(draft,)))
+        await revoke(it.port, userId="alice")
+        snapshot = await it.engine.records(CONTROL_LOG, [Range(REVOCATIONS_KEPT, "", "\U0010ffff", 100)])
+        kept = notices.decode(snapshot.results[0][0].value)
+        assert isinstance(kept, Revoked)
+        assert kept.issued_up_to == ahead
+
+
+async def test_a_revoked_stream_is_not_reopened() -> None:
+    """Its ticket goes with it, though the token it came from is good; another organization's administrator ends nothing by its name."""
+    async with strict() as it:
+        found = await ticket(it.port, bearer("alice"))
+        url, again = f"/api/realtime/events?ticket={found}", {"Last-Event-ID": "x"}
+        async with await StreamPeer.open(it.port, f"ticket={found}") as peer:
+            connection_id = str((await peer.message())["connectionId"])
+            assert found.removeprefix("tkt_") not in connection_id
+        await until(lambda: not it.hub.connections)
+        foreign = bearer("admin", organization="org9")
+        assert (await revoke(it.port, foreign, connectionId=connection_id)).json()["closed"] == 0
+        async with await StreamPeer.open(it.port, f"ticket={found}", again) as peer:
+            assert (await peer.message())["connectionId"] == connection_id
+            assert (await revoke(it.port, connectionId=connection_id)).json()["closed"] == 1
+            await peer.rest()
+        assert (await call(it.port, "GET", url, again)).code == "unauthenticated"
+        async with await StreamPeer.open(it.port, f"ticket={await ticket(it.port, bearer('alice'))}") as peer:
+            assert (await peer.message())["type"] == "connected"
+        # One that is away for the moment is not closed by it, and does not come back either.
+        found = await ticket(it.port, bearer("alice"))
+        async with await StreamPeer.open(it.port, f"ticket={found}") as peer:
+            connection_id = str((await peer.message())["connectionId"])
+        await until(lambda: not it.hub.connections)
+        assert (await revoke(it.port, connectionId=connection_id)).json()["closed"] == 0
+        assert (await call(it.port, "GET", f"/api/realtime/events?ticket={found}", again)).code == "unauthenticated"
+
+
+async def test_a_stream_that_is_being_reopened_while_it_is_revoked_is_not_served() -> None:
+    """Between the look at its ticket and its opening: the notice finds nothing to close, and its name is remembered."""
+    asked, go = asyncio.Event(), asyncio.Event()
+
+    class Slow(MemoryEngine):
+        is_slow = False
+
+        async def records(self, log: LogName, queries: Sequence[Exact | Range]) -> Snapshot:
+            found = await super().records(log, queries)
+            if self.is_slow:
+                self.is_slow = False
+                asked.set()
+                await go.wait()
+            return found
+
+    engine = Slow()
+    async with serving(engine=engine, authenticator=Tokens()) as it:
+        found = await ticket(it.port, bearer("alice"))
+        url = f"/api/realtime/events?ticket={found}&types=notifications"
+        async with await Peer.connect(it.port) as peer:
+            await peer.send(request("GET", url, {}))
+            await until(lambda: bool(it.hub.connections))
+            connection_id = next(iter(it.hub.connections))
+        await until(lambda: not it.hub.connections)
+        engine.is_slow = True
+        async with await Peer.connect(it.port) as peer:
+            await peer.send(request("GET", url, {"Last-Event-ID": "x"}))
+            await asyncio.wait_for(asked.wait(), 10)
+            assert (await revoke(it.port, connectionId=connection_id)).json()["closed"] == 0
+            go.set()
+            text = await peer.rest()
+        assert b'"code":"revoked"' in text
+        assert b'"connected"' not in text
+
+
+async def test_a_stream_is_open_once() -> None:
+    """Whoever reopens it ends the earlier one, at once or in the same moment; it counts as one where connections are limited."""
+    async with serving(authenticator=Tokens(), connection_limits=ConnectionLimits(per_user=1)) as it:
+        found = await ticket(it.port, bearer("alice"))
+        async with await StreamPeer.open(it.port, f"ticket={found}") as first:
+            await first.message()
+            async with await StreamPeer.open(it.port, f"ticket={found}", {"Last-Event-ID": "x"}) as second:
+                assert (await second.message())["type"] == "connected"
+                await first.rest()
+                assert len(it.hub.connections) == 1
+                async with AsyncExitStack() as many:
+                    peers = [await many.enter_async_context(await Peer.connect(it.port)) for _ in range(8)]
+                    url = f"/api/realtime/events?ticket={found}"
+                    for peer in peers:
+                        await peer.send(request("GET", url, {"Last-Event-ID": "x"}))
+                    await second.rest()
+                    ended = [asyncio.create_task(peer.rest()) for peer in peers]
+                    await until(lambda: sum(task.done() for task in ended) == 7)
+                    assert len(it.hub.connections) == 1
+                    for task in ended:
+                        task.cancel()
+                    await asyncio.gather(*ended, return_exceptions=True)
 
 
 # ---- connections

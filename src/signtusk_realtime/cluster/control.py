@@ -2,15 +2,18 @@
 
 Owns: what counts as revoked, acting on notices.   Not: who may revoke (operations/revoke.py), the log (engines).
 Rule 1: a revocation is a notice, which ends what is open, and a record, which keeps out who comes back; both are one commit.
-Rule 2: records are read before anybody is let in, and kept as long as a token may live (REVOCATION_KEPT_MS).
+Rule 2: records are read before anybody is let in, and kept for good, one for each user and one for each token: a token may live for any time.
 Rule 3: a token that does not say when it was issued counts as issued before every revocation of its user.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Sequence
 from typing import Final
+
+import msgspec
 
 from signtusk_realtime.cluster import notices
 from signtusk_realtime.cluster.notices import Disconnected, Notice, Revoked
@@ -25,9 +28,8 @@ from signtusk_realtime.sessions.identity import Identity
 log = logging.getLogger(__name__)
 
 REVOCATIONS: Final = "revocations"
-"""The collection of their records in the control log. Keys are ids of notices, so that no two ever stand in each other's way."""
-REVOCATION_KEPT_MS: Final = 366 * 86_400_000
-"""How long a revocation is remembered. Tokens must not live longer."""
+"""The collection of their records in the control log, by `key_of`: what is revoked again stands in its former place."""
+ENDED_KEPT: Final = 1024
 _LAST_KEY: Final = "\U0010ffff"
 _PAGE: Final = 1000
 
@@ -42,6 +44,8 @@ class Control:
         self._tokens: set[tuple[str, str]] = set()
         self._closed: dict[str, int] = {}
         """How many connections each awaited notice closed here."""
+        self._ended: dict[tuple[str, str | None], None] = {}
+        """The last connections that were revoked, for those that are being reopened in that moment."""
 
     async def start(self, hub: Hub) -> None:
         """Learn what was revoked before. The hub follows the control log already. Raises: Unavailable."""
@@ -69,13 +73,19 @@ class Control:
             if entry.event_id in self._closed:
                 self._closed[entry.event_id] = closed
 
-    def is_revoked(self, identity: Identity) -> bool:
-        """Say whether what this identity came with was revoked."""
+    def is_revoked(self, identity: Identity, connection_id: str | None = None) -> bool:
+        """Say whether what this identity came with was revoked, or the connection of this name that it is about to have again."""
         organization_id = identity.organization_id
+        if (organization_id, connection_id) in self._ended:
+            return True
         issued_up_to = self._users.get((organization_id, identity.user_id))
         if issued_up_to is not None and (identity.issued_at is None or identity.issued_at <= issued_up_to):
             return True
         return identity.token_id is not None and (organization_id, identity.token_id) in self._tokens
+
+    def revoked_up_to(self, organization_id: str, user_id: str) -> int:
+        """Give the second up to which a user's tokens are revoked; 0 if they are not."""
+        return self._users.get((organization_id, user_id), 0)
 
     def expect(self, event_id: str) -> None:
         """Count what a notice that is about to be committed closes here; `counted` gives it."""
@@ -98,6 +108,9 @@ class Control:
             return len(concerned)
         self._remember(notice)
         if isinstance(notice.connection_id, str):
+            self._ended[notice.organization_id, notice.connection_id] = None
+            if len(self._ended) > ENDED_KEPT:
+                del self._ended[next(iter(self._ended))]
             one = self._hub.connections.get(notice.connection_id)
             concerned = [one] if one is not None and one.organization.organization_id == notice.organization_id else []
         else:
@@ -112,3 +125,9 @@ class Control:
             self._users[key] = max(notice.issued_up_to, self._users.get(key, 0))
         if isinstance(notice.token_id, str):
             self._tokens.add((notice.organization_id, notice.token_id))
+
+
+def key_of(notice: Revoked) -> str:
+    """Give the key of the record that keeps a user's or a token's revocation."""
+    whom = ("user", notice.user_id) if isinstance(notice.user_id, str) else ("token", notice.token_id)
+    return hashlib.sha256(msgspec.json.encode((notice.organization_id, *whom))).hexdigest()

@@ -1,7 +1,7 @@
 """End somebody's access, see who is connected, and send connections away.
 
 Owns: who may, and the commit that makes it so.   Not: acting on it (cluster/control.py), on every node alike.
-Rule 1: the scope `realtime:admin`, in one's own organization; only a service names one.
+Rule 1: the scope `realtime:admin`, in one's own organization; only a service names one, and `*` to revoke services.
 Rule 2: an answer means durable, and done on this node; other nodes that have not said so yet are counted as pending.
 """
 
@@ -12,14 +12,15 @@ from collections.abc import Callable
 from msgspec import UNSET, Struct, UnsetType
 
 from signtusk_realtime.cluster import notices
-from signtusk_realtime.cluster.control import REVOCATION_KEPT_MS, REVOCATIONS, Control
+from signtusk_realtime.cluster.control import REVOCATIONS, Control, key_of
 from signtusk_realtime.cluster.notices import Disconnected, Notice, Revoked
 from signtusk_realtime.engines.engine import Engine
 from signtusk_realtime.errors import Forbidden, InvalidInput, Unavailable
 from signtusk_realtime.events.ids import Id, check_organization_id
 from signtusk_realtime.events.instants import format_milliseconds
-from signtusk_realtime.events.log import CONTROL_LOG, Commit, Committed, Draft, Record
-from signtusk_realtime.sessions.identity import ADMINISTER, Identity
+from signtusk_realtime.events.log import CONTROL_LOG, Commit, Committed, Draft, Key, Record
+from signtusk_realtime.operations.tickets import Tickets
+from signtusk_realtime.sessions.identity import ADMINISTER, ANY_ORGANIZATION, Identity
 
 
 class Revocation(Struct, rename="camel", frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -67,6 +68,7 @@ class Administer:
         self,
         engine: Engine,
         control: Control,
+        tickets: Tickets,
         *,
         node: str,
         now_ms: Callable[[], int],
@@ -74,31 +76,35 @@ class Administer:
     ) -> None:
         self._engine = engine
         self._control = control
+        self._tickets = tickets
         self._node = node
         self._now_ms = now_ms
         self._new_id = new_id
 
     async def revoke(self, identity: Identity, revocation: Revocation) -> RevocationAnswer:
         """Revoke. What is unknown, or another organization's, closes nothing. Raises: Forbidden, InvalidInput, Unavailable."""
-        organization_id = _organization(identity, revocation.organization_id)
+        organization_id = _organization(identity, revocation.organization_id, may_be_any=True)
         if sum(v is not UNSET for v in (revocation.user_id, revocation.token_id, revocation.connection_id)) != 1:
             raise InvalidInput("exactly one of userId, tokenId and connectionId is required", path=())
-        now_ms = self._now_ms()
         notice = Revoked(
             organization_id=organization_id,
             user_id=revocation.user_id,
             token_id=revocation.token_id,
             connection_id=revocation.connection_id,
-            issued_up_to=0 if revocation.user_id is UNSET else now_ms // 1000,
+            issued_up_to=self._up_to(organization_id, revocation.user_id),
         )
-        # A connection is gone once it is closed: its id never comes back.
-        kept_until = None if notice.connection_id is not UNSET else now_ms + REVOCATION_KEPT_MS
-        return RevocationAnswer(await self._tell(notice, kept_until), 0)
+        if isinstance(revocation.connection_id, str):
+            # A connection is gone once it is closed, unless a ticket opens it anew.
+            ticket = await self._tickets.reopens(organization_id, revocation.connection_id)
+            return RevocationAnswer(await self._tell(notice, delete=() if ticket is None else (ticket,)), 0)
+        # Kept without end: nobody knows how long a token lives that may still be shown.
+        record = Record(REVOCATIONS, key_of(notice), notices.encode(notice), 1, None)
+        return RevocationAnswer(await self._tell(notice, put=(record,)), 0)
 
     async def disconnect(self, identity: Identity, user_id: str, organization_id: str | UnsetType = UNSET) -> Closed:
         """Close a user's connections, on every node; the user may come back. Raises: Forbidden, InvalidInput, Unavailable."""
         own = _organization(identity, organization_id)
-        return Closed(await self._tell(Disconnected(organization_id=own, user_id=user_id), None))
+        return Closed(await self._tell(Disconnected(organization_id=own, user_id=user_id)))
 
     async def connections(
         self, identity: Identity, user_id: str | None = None, organization_id: str | UnsetType = UNSET
@@ -118,16 +124,19 @@ class Administer:
             )
         )
 
-    async def _tell(self, notice: Notice, kept_until: int | None) -> int:
-        """Commit a notice, with a record if it is to be remembered; give how many connections it closed here."""
+    def _up_to(self, organization_id: str, user_id: str | UnsetType) -> int:
+        """Give the last second whose tokens end. Another node's clock may be ahead: what it revoked stays so."""
+        if isinstance(user_id, UnsetType):
+            return 0
+        return max(self._now_ms() // 1000, self._control.revoked_up_to(organization_id, user_id))
+
+    async def _tell(self, notice: Notice, *, put: tuple[Record, ...] = (), delete: tuple[Key, ...] = ()) -> int:
+        """Commit a notice, and with it what is to be remembered and forgotten; give how many connections it closed here."""
         event_id = self._new_id("ctl")
-        body = notices.encode(notice)
-        records = () if kept_until is None else (Record(REVOCATIONS, event_id, body, 1, kept_until),)
+        event = Draft(event_id, bytes(32), (), notices.encode(notice))
         self._control.expect(event_id)
         try:
-            outcome = await self._engine.commit(
-                CONTROL_LOG, Commit(events=(Draft(event_id, bytes(32), (), body),), put=records)
-            )
+            outcome = await self._engine.commit(CONTROL_LOG, Commit(events=(event,), put=put, delete=delete))
         finally:
             closed = self._control.counted(event_id)
         if not isinstance(outcome, Committed):
@@ -135,13 +144,16 @@ class Administer:
         return closed
 
 
-def _organization(identity: Identity, named: str | UnsetType) -> str:
-    """Give whose things are meant. Raises: Forbidden, InvalidInput."""
+def _organization(identity: Identity, named: str | UnsetType, *, may_be_any: bool = False) -> str:
+    """Give whose things are meant. `may_be_any`: whether a service may mean those of services. Raises: Forbidden, InvalidInput."""
     if ADMINISTER not in identity.scopes:
         raise Forbidden(f"this needs the scope {ADMINISTER}")
     if identity.is_service:
         if named is UNSET:
             raise InvalidInput("a service names the organization", path=("organizationId",))
+        # In development nobody has a token that could be revoked.
+        if may_be_any and named == ANY_ORGANIZATION and identity.expires_at is not None:
+            return named
         return check_organization_id(named)
     if named is not UNSET and named != identity.organization_id:
         raise Forbidden("the credentials are of another organization", path=("organizationId",))

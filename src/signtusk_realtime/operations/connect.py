@@ -73,6 +73,12 @@ class Connect:
         self.census.check(identity, address)
         return Admission(identity, await self._hub.enter(identity.organization_id), address)
 
+    def supersede(self, connection_id: str) -> None:
+        """End the connection of this name, if there is one: whoever had it comes back, and counts once."""
+        earlier = self._hub.connections.get(connection_id)
+        if earlier is not None:
+            self._hub.end(earlier, codes.CLOSE_NORMAL, "reopened")
+
     def forgo(self, admission: Admission) -> None:
         """Give an admission back."""
         self._hub.forgo(admission.organization)
@@ -89,8 +95,8 @@ class Connect:
     ) -> Connection:
         """Let the connection in and send `connected`. In a hub that was closed meanwhile it comes back closed.
 
-        `connection_id`: the id, where it was told to somebody before; else a fresh one with `id_prefix`. `preamble`: what goes before
-        `connected`, in the same write.
+        `connection_id`: the id, where it was told to somebody before, and ends another connection of it; else a fresh one with `id_prefix`.
+        `preamble`: what goes before `connected`, in the same write.
         """
         identity = admission.identity
         now_ms = self._now_ms()
@@ -98,11 +104,12 @@ class Connect:
         if self._hub.is_closed and preamble is not None:
             outlet.write(preamble)
         connection_id = connection_id or self._new_id(id_prefix)
+        self.supersede(connection_id)
         connection = self._hub.open(connection_id, session, outlet, form, admission.organization, now_ms)
         if not connection.is_open:
             return connection
         self.census.add(connection, admission.address)
-        if self._control is not None and self._control.is_revoked(identity):
+        if self._control is not None and self._control.is_revoked(identity, connection_id):
             # It was revoked between its check and now; a notice that came in that moment found nothing to close.
             if preamble is not None:
                 connection.write(connection.form.join([preamble]))

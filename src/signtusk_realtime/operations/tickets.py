@@ -3,7 +3,7 @@
 Owns: making them, and taking each once.   Not: where a ticket stands in a request (server).
 Rule 1: a ticket stands for the identity that asked for it, with what its token may and no longer than its token lives.
 Rule 2: it opens one connection; of several that use it at once one wins. On an event stream the same ticket reopens that stream, with the same
-selection and a cursor: a browser repeats the URL it was given.
+selection and a cursor: a browser repeats the URL it was given. Such a stream has one name as long as it is reopened, and is open once.
 Rule 3: what is stored is a digest; who reads the store cannot use it.
 """
 
@@ -18,16 +18,22 @@ import msgspec
 from msgspec import Struct
 
 from signtusk_realtime.engines.engine import Engine
-from signtusk_realtime.errors import Forbidden, Unauthenticated, Unavailable
+from signtusk_realtime.errors import Forbidden, LimitExceeded, Unauthenticated, Unavailable
 from signtusk_realtime.events.instants import format_milliseconds
 from signtusk_realtime.events.log import ABSENT, CONTROL_LOG, Commit, Committed, Exact, Key, Record
 from signtusk_realtime.sessions.identity import Identity
+from signtusk_realtime.sessions.rates import take
 
 TICKETS: Final = "tickets"
 PREFIX: Final = "tkt_"
 SECRET_BYTES: Final = 16
+PER_SECOND: Final = 50
+BURST: Final = 500
+"""Tickets of one user, on one node: each is a record until it is used or expires."""
 STREAM_KEPT_MS: Final = 86_400_000
 """How long a stream may be reopened whose identity does not expire."""
+_STREAM: Final = "sse_"
+_STREAM_FORM: Final = re.compile(r"sse_[0-9a-f]{64}", re.ASCII)
 _FORM: Final = re.compile(r"tkt_[A-Za-z0-9_-]{22}", re.ASCII)
 _FRESH: Final = 1
 _OPENED: Final = 2
@@ -52,20 +58,32 @@ _decode: Final = msgspec.json.Decoder(_Kept).decode
 
 
 class Tickets:
-    """See the module. `now_ms`: wall clock; `new_secret()`: text of 128 random bits in base64url; `lifetime_ms`: of a fresh ticket."""
+    """See the module. `now_ms`: wall clock; `monotonic_s`: a clock that never goes back; `new_secret()`: text of 128 random bits in base64url;
+    `lifetime_ms`: of a fresh ticket.
+    """
 
     def __init__(
-        self, engine: Engine, *, now_ms: Callable[[], int], new_secret: Callable[[], str], lifetime_ms: int = 30_000
+        self,
+        engine: Engine,
+        *,
+        now_ms: Callable[[], int],
+        monotonic_s: Callable[[], float],
+        new_secret: Callable[[], str],
+        lifetime_ms: int = 30_000,
     ) -> None:
         self._engine = engine
         self._now_ms = now_ms
         self._new_secret = new_secret
         self._lifetime_ms = lifetime_ms
+        self._monotonic_s = monotonic_s
+        self._full_at: dict[tuple[str, str], float] = {}
+        """When each user's rate is whole again, of those who asked lately, the last one last."""
 
     async def issue(self, identity: Identity) -> TicketAnswer:
-        """Make a ticket. Raises: Forbidden, Unavailable."""
+        """Make a ticket. Raises: Forbidden, LimitExceeded (rate_limited), Unavailable."""
         if identity.is_service:
             raise Forbidden("a service opens no connection")
+        self._count(identity)
         expires_at = self._now_ms() + self._lifetime_ms
         if identity.expires_at is not None:
             expires_at = min(expires_at, identity.expires_at)
@@ -103,6 +121,27 @@ class Tickets:
             raise Unauthenticated(_REFUSED)
         return kept.identity
 
+    def _count(self, identity: Identity) -> None:
+        now = self._monotonic_s()
+        while self._full_at and next(iter(self._full_at.values())) <= now:
+            del self._full_at[next(iter(self._full_at))]
+        key = identity.organization_id, identity.user_id
+        full_at = take(self._full_at.get(key, 0.0), now, 1.0, per_second=PER_SECOND, burst=BURST)
+        if full_at is None:
+            raise LimitExceeded(f"{PER_SECOND} tickets a second are made for one user", retry_after_s=1)
+        # Ordering: taken out first, so that who asked last stands last.
+        self._full_at.pop(key, None)
+        self._full_at[key] = full_at
+
+    async def reopens(self, organization_id: str, connection_id: str) -> Key | None:
+        """Give what must be deleted so that nobody can reopen a stream of this organization; None if it has no ticket. Raises: Unavailable."""
+        if _STREAM_FORM.fullmatch(connection_id) is None:
+            return None
+        key = Key(TICKETS, connection_id.removeprefix(_STREAM))
+        snapshot = await self._engine.records(CONTROL_LOG, [Exact(TICKETS, key.key)])
+        found = snapshot.results[0]
+        return key if found and _decode(found[0].value).identity.organization_id == organization_id else None
+
     async def _commit(self, commit: Commit) -> bool:
         """Commit; say whether it happened, and not another's first."""
         outcome = await self._engine.commit(CONTROL_LOG, commit)
@@ -111,6 +150,11 @@ class Tickets:
         if commit.expect[0][1] == ABSENT:
             raise Unavailable("a ticket of this name exists; repeat the call")
         return False
+
+
+def stream_id(ticket: str) -> str:
+    """Name the stream that a ticket opens and reopens. The name tells nothing of the ticket."""
+    return _STREAM + _digest(ticket)
 
 
 def _digest(text: str) -> str:

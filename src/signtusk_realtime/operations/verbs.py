@@ -78,7 +78,9 @@ def make_verbs(
     `tokens`: checks tokens. `control`: the hub hands it the control log. `node`: this node's name.
     """
     subscriptions = Subscriptions(engine, hub, new_id=new_id)
-    tickets = Tickets(engine, now_ms=now_ms, new_secret=new_secret, lifetime_ms=ticket_lifetime_ms)
+    tickets = Tickets(
+        engine, now_ms=now_ms, monotonic_s=monotonic_s, new_secret=new_secret, lifetime_ms=ticket_lifetime_ms
+    )
     documents = make_documents(engine, hub, document_rules, now_ms=now_ms, new_id=new_id, new_secret=new_secret)
     authorize = Authorize(authorizer, monotonic_s=monotonic_s)
     authenticate = Authenticate(tokens, tickets, control, now_ms=now_ms)
@@ -119,5 +121,5 @@ def make_verbs(
         history=History(engine, authorize=authorize),
         documents=documents,
         tickets=tickets,
-        administer=Administer(engine, control, node=node, now_ms=now_ms, new_id=new_id),
+        administer=Administer(engine, control, tickets, node=node, now_ms=now_ms, new_id=new_id),
     )

@@ -76,12 +76,14 @@ class Peer:
         write: Callable[[Written], object],
         finish: Callable[[int, str], object],
         preface: bytes = b"",
+        connection_id: str | None = None,
     ) -> tuple[Connection, PumpedOutlet]:
         entrance = self._entrance
         outlet = PumpedOutlet(write, finish, hub=entrance.hub, pumps=self._pumps, ended=self._ended)
         if preface:
             outlet.write(preface)
-        connection = entrance.connect.open(admission, outlet, form, id_prefix="sse" if form is STREAM else "conn")
+        id_prefix = "sse" if form is STREAM else "conn"
+        connection = entrance.connect.open(admission, outlet, form, id_prefix=id_prefix, connection_id=connection_id)
         outlet.attend(connection)
         return connection, outlet
 
@@ -241,6 +243,9 @@ class AsgiEventStream(Peer):
                 identity = await entrance.authenticator.authenticate(wanted.credentials(headers))
                 self._subscriptions = await permitted(wanted.asked, identity, entrance.authorize)
                 self._cursor = wanted.cursor
+                connection_id = wanted.connection_id
+                if connection_id is not None:
+                    entrance.connect.supersede(connection_id)
                 admission = await self._admit(identity)
         except RealtimeError as error:
             await refuse(problem_of(error), cors)
@@ -252,7 +257,7 @@ class AsgiEventStream(Peer):
         head = [*_STREAM_HEAD, *((name.lower(), value) for name, value in cors)]
         await self._accept(admission, {"type": "http.response.start", "status": 200, "headers": head})
         preface = stream.retry_block(limits.retry_ms)
-        await self._attend(*self._open(admission, STREAM, self._write, self._finish, preface))
+        await self._attend(*self._open(admission, STREAM, self._write, self._finish, preface, connection_id))
 
     async def _listen(self, connection: Connection, outlet: PumpedOutlet) -> None:
         self._host.add(connection)

@@ -86,7 +86,10 @@ class EventStream(NativeProtocol):
                 identity = await entrance.authenticator.authenticate(wanted.credentials(head.headers))
                 subscriptions = await permitted(wanted.asked, identity, entrance.authorize)
                 address = entrance.address_of(self._transport.get_extra_info("peername"), head.headers)
-                connection = self._open(await entrance.connect.admit(identity, address), cors)
+                connection_id = wanted.connection_id
+                if connection_id is not None:
+                    entrance.connect.supersede(connection_id)
+                connection = self._open(await entrance.connect.admit(identity, address), connection_id, cors)
                 if connection is not None:
                     await entrance.subscriptions.subscribe_all(connection, subscriptions, wanted.cursor)
         except RealtimeError as error:
@@ -97,7 +100,7 @@ class EventStream(NativeProtocol):
             if self._connection is not None:
                 entrance.hub.end(self._connection, codes.CLOSE_INTERNAL)
 
-    def _open(self, admission: Admission, cors: HeaderPairs) -> Connection | None:
+    def _open(self, admission: Admission, connection_id: str | None, cors: HeaderPairs) -> Connection | None:
         entrance = self._entrance
         if self._state != _ADMITTING:
             entrance.connect.forgo(admission)
@@ -113,7 +116,9 @@ class EventStream(NativeProtocol):
         lines = b"".join(name + b": " + value + b"\r\n" for name, value in cors)
         preamble = b"".join((_HEAD, lines, b"\r\n", stream.retry_block(entrance.limits.retry_ms)))
         self._state = _OPEN
-        connection = entrance.connect.open(admission, self, STREAM, id_prefix="sse", preamble=preamble)
+        connection = entrance.connect.open(
+            admission, self, STREAM, id_prefix="sse", connection_id=connection_id, preamble=preamble
+        )
         # A hub that was closed meanwhile ends the connection while it opens it.
         if not connection.is_open:
             return None

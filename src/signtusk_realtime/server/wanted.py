@@ -15,6 +15,7 @@ from signtusk_realtime.auth.authenticator import Credentials
 from signtusk_realtime.errors import Forbidden, InvalidInput
 from signtusk_realtime.events.subscriptions import Subscription
 from signtusk_realtime.operations.authorize import Authorize
+from signtusk_realtime.operations.tickets import stream_id
 from signtusk_realtime.protocol.handshake import Headers
 from signtusk_realtime.server.request import (
     CONNECT_PARAMETERS,
@@ -40,6 +41,12 @@ class Wanted(Struct, frozen=True):
     query: dict[str, str]
     asked: Asked
     cursor: str | None
+
+    @property
+    def connection_id(self) -> str | None:
+        """The name of the stream, where it comes with a ticket and may have been open before."""
+        ticket = self.query.get("ticket")
+        return None if ticket is None else stream_id(ticket)
 
     def credentials(self, headers: Headers) -> Credentials:
         """Gather who asks. Raises: as `credentials_of`."""

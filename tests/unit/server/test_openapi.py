@@ -33,9 +33,8 @@ from tests.support.server import verbs_over
 COMMITTED = Path(__file__).parents[3] / "spec" / "openapi.json"
 PAGE = COMMITTED.parents[1] / "docs" / "reference" / "http.md"
 WEBSOCKET = "/ws"
-# Told of a path or a method that is not there, or of a WebSocket's handshake; what no HTTP call is refused for yet; and what an edit's own
-# answer tells.
-ELSEWHERE = {"not_found", "method_not_allowed", "invalid_handshake", "upgrade_required", "rate_limited", "seq_gap"}
+# Told of a path or a method that is not there, or of a WebSocket's handshake; and what an edit's own answer tells.
+ELSEWHERE = {"not_found", "method_not_allowed", "invalid_handshake", "upgrade_required", "seq_gap"}
 
 DOCUMENT: dict[str, Any] = json.loads(json.dumps(document(__version__, ServerLimits())))
 

@@ -26,6 +26,7 @@ from signtusk_realtime.server.http.openapi.parts import (
 
 TYPES: Final = (TicketAnswer, Revocation, RevocationAnswer, OpenConnections, Closed, Renewal, Renewed)
 _ADMINISTER: Final = "Needs the scope `realtime:admin`; a service names the organization."
+_SERVICES: Final = " With `*` it revokes services."
 
 
 def paths(schemas: SchemaOf, _: ServerLimits) -> Object:
@@ -36,7 +37,8 @@ def paths(schemas: SchemaOf, _: ServerLimits) -> Object:
         "End somebody's access",
         "Exactly one of a user (all tokens issued up to this second), a token by its `jti`, a connection. What is open is closed with 4504, "
         "and whoever comes back with it is refused, also after a restart. What is unknown, or another organization's, closes nothing. "
-        + _ADMINISTER,
+        + _ADMINISTER
+        + _SERVICES,
         parameters=identity(schemas),
         answers={
             200: json_answer("Stored, and done or counted as pending.", ref("RevocationAnswer"), examples.REVOKED)
@@ -100,10 +102,10 @@ def paths(schemas: SchemaOf, _: ServerLimits) -> Object:
                 "issueTicket",
                 "Get a one-time ticket",
                 "It opens one connection, as `?ticket=` on `/ws` or the event stream, for the identity that asked for it; on an event stream "
-                "the same ticket with a cursor reopens that stream.",
+                "the same ticket with a cursor reopens that stream, and ends it where it is still open.",
                 parameters=identity(schemas),
                 answers={200: json_answer("The ticket.", ref("TicketAnswer"), examples.TICKET)},
-                problems=(*WITH_IDENTITY, "unavailable"),
+                problems=(*WITH_IDENTITY, "rate_limited", "unavailable"),
                 tag="access",
             )
         },
