@@ -23,14 +23,20 @@ _STRING: Final = encode_basestring
 _PERHAPS_OTHERWISE: Final = re.compile(r"\.0(?![0-9])|[0-9]e")
 # Beyond the basic plane the order of code units is not that of code points.
 _ASTRAL: Final = re.compile("[\U00010000-\U0010ffff]")
+_STRETCH: Final = 64 << 10
 
 
 def canonical(value: Json) -> str:
     """Give the RFC 8785 form of a value that passed `check_value`."""
     text = _SORTED.encode(value).decode()
-    if _PERHAPS_OTHERWISE.search(text) or (not text.isascii() and _ASTRAL.search(text)):
+    if _holds(text, _PERHAPS_OTHERWISE) or (not text.isascii() and _holds(text, _ASTRAL)):
         return _write(value, lambda string: string)
     return text
+
+
+def _holds(text: str, sought: re.Pattern[str]) -> bool:
+    # In stretches: one search through a megabyte would hold up all threads for as long as it takes. What is sought has at most 3 characters.
+    return any(sought.search(text, start, start + _STRETCH + 2) for start in range(0, len(text), _STRETCH))
 
 
 def key_of(value: Json) -> str:

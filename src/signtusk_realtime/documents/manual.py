@@ -164,14 +164,12 @@ def check_decisions(
         if (decision.take == "value") != (decision.value is not UNSET):
             raise _refused(decision, "invalid_message", "a value goes with take: value, and only with that")
         found.append((record, decision))
-    twice = next((each for at, each in enumerate(decisions) if each.conflict_id in _ids(decisions[:at])), None)
-    if twice is not None:
-        raise _refused(twice, "invalid_message", "a conflict is decided once")
+    decided: set[str] = set()
+    for decision in decisions:
+        if decision.conflict_id in decided:
+            raise _refused(decision, "invalid_message", "a conflict is decided once")
+        decided.add(decision.conflict_id)
     return tuple(found)
-
-
-def _ids(decisions: Iterable[Decision]) -> set[str]:
-    return {each.conflict_id for each in decisions}
 
 
 def _refused(decision: Decision, code: str, why: str) -> Refused:

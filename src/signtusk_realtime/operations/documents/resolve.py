@@ -177,15 +177,20 @@ class ResolveConflicts:
     async def _step(self, call: _Call, loaded: Loaded, asker: Asker, decisions: Sequence[Decision], word: str) -> Step:
         head, policy = loaded.head, self._rules.policy
         assert head is not None, "a document that is held"
-        decided = check_decisions(loaded.open_records, decisions)
         lease = asker.lease
-        check_editable(
-            head.state,
-            [place_of(record.path, record.reason, policy).path for record, _ in decided],
-            policy,
-            user_id=call.resolved_by,
-            lease=None if lease is None or lease.is_over(asker.now_ms) else lease,
-        )
+
+        def check() -> tuple[tuple[ConflictRecord, Decision], ...]:
+            decided = check_decisions(loaded.open_records, decisions)
+            check_editable(
+                head.state,
+                [place_of(record.path, record.reason, policy).path for record, _ in decided],
+                policy,
+                user_id=call.resolved_by,
+                lease=None if lease is None or lease.is_over(asker.now_ms) else lease,
+            )
+            return decided
+
+        decided = await self._workshop.do(check, size=loaded.weight)
         timestamp = format_milliseconds(self._now_ms())
         settled = await self._settle(call, loaded, head, decided, timestamp)
         work = partial(self._step_of, call, loaded, head, decisions, word, settled, timestamp)

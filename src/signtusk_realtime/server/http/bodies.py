@@ -5,6 +5,7 @@ Owns: their media type, reading one into a wire type.   Not: the types (operatio
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final, TypeVar
 
 from msgspec.json import Decoder
@@ -12,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from signtusk_realtime.errors import InvalidInput, LimitExceeded
+from signtusk_realtime.operations.documents.workshop import Workshop
 from signtusk_realtime.protocol import json
 from signtusk_realtime.protocol.handshake import Headers
 from signtusk_realtime.server.request import single_header
@@ -38,13 +40,20 @@ async def read_body(
 
 
 async def read_sized_body(
-    request: Request, decoder: Decoder[T], *, depth: int, too_deep: str = "invalid_json", most: int = SMALL_BYTES
+    request: Request,
+    decoder: Decoder[T],
+    *,
+    depth: int,
+    too_deep: str = "invalid_json",
+    most: int = SMALL_BYTES,
+    workshop: Workshop | None = None,
 ) -> tuple[T, int]:
-    """Do the same, and say how many bytes it had: it is not kept, and cannot be read again."""
+    """Do the same, and say how many bytes it had: it is not kept, and cannot be read again. `workshop`: where large ones are decoded."""
     check_media_type(request.scope["headers"])
     data = await _bounded(request, most)
+    decode = partial(json.decode, data, decoder, depth=depth)
     try:
-        return json.decode(data, decoder, depth=depth), len(data)
+        return (decode() if workshop is None else await workshop.do(decode, size=len(data))), len(data)
     except InvalidInput as error:
         code = too_deep if error.code == "too_deep" else error.code
         raise InvalidInput(error.message, code=code, path=error.path) from None

@@ -8,9 +8,10 @@ is not there is a problem.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final, TypeVar
 
-from msgspec import UNSET
+from msgspec import UNSET, Raw, Struct
 from msgspec.json import Decoder
 from starlette.requests import Request
 from starlette.responses import Response
@@ -20,7 +21,9 @@ from signtusk_realtime.documents.refusals import Refused
 from signtusk_realtime.errors import Forbidden, InvalidInput
 from signtusk_realtime.events.ids import check_id
 from signtusk_realtime.operations.documents.documents import Documents
+from signtusk_realtime.operations.documents.workshop import LARGE_BYTES
 from signtusk_realtime.operations.verbs import Verbs
+from signtusk_realtime.protocol import json
 from signtusk_realtime.protocol.edits import EditBody, EditOutcome, ResolveBody, TransitionBody
 from signtusk_realtime.server.entrance import ServerLimits
 from signtusk_realtime.server.http.bodies import answer, read_sized_body
@@ -85,7 +88,9 @@ class DocumentCalls:
         if not 1 <= limit <= MAX_LIMIT:
             raise invalid_parameter("limit", f"limit must be a number from 1 to {MAX_LIMIT}")
         after = _number(query, "after") or 0
-        return answer(await self._documents.history(identity, _document(request), after=after, limit=limit))
+        found = await self._documents.history(identity, _document(request), after=after, limit=limit)
+        following = {} if found.next is UNSET else {"next": found.next}
+        return answer({"entries": await self._encoded(found.entries), **following})
 
     async def conflicts(self, request: Request) -> Response:
         """Give a document's conflicts."""
@@ -94,7 +99,7 @@ class DocumentCalls:
         if status not in ("open", "all"):
             raise invalid_parameter("status", "status must be open or all")
         found = await self._documents.conflicts(identity, _document(request), with_decided=status == "all")
-        return answer(found)
+        return answer({"documentId": found.document_id, "conflicts": await self._encoded(found.conflicts)})
 
     async def resolve(self, request: Request) -> Response:
         """Decide conflicts."""
@@ -110,6 +115,10 @@ class DocumentCalls:
         body, _ = await self._body(request, identity, _transition)
         return answer(await self._documents.move(identity, document_id, body))
 
+    async def _encoded(self, items: Sequence[Struct]) -> list[Raw]:
+        # One by one: a thread that encodes ten megabytes in one call holds the loop up as long as the loop itself would.
+        return await self._documents.workshop.do(lambda: [Raw(json.encode(each)) for each in items], size=LARGE_BYTES)
+
     async def _who(self, request: Request, purpose: Purpose, *more: str) -> tuple[Identity, dict[str, str]]:
         query = parse_query(request.scope["query_string"], IDENTITY_PARAMETERS.union(more))
         credentials = credentials_of(purpose, request.scope["headers"], query)
@@ -120,7 +129,12 @@ class DocumentCalls:
 
     async def _body(self, request: Request, identity: Identity, decoder: Decoder[T]) -> tuple[T, int]:
         found = await read_sized_body(
-            request, decoder, depth=self._depth, too_deep="limit_exceeded", most=MAX_EDIT_BYTES
+            request,
+            decoder,
+            depth=self._depth,
+            too_deep="limit_exceeded",
+            most=MAX_EDIT_BYTES,
+            workshop=self._documents.workshop,
         )
         # The body may have taken a minute to come.
         self._authenticator.check(identity)
