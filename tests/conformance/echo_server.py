@@ -18,8 +18,8 @@ from signtusk_realtime.protocol.deflate import encode_deflated
 from signtusk_realtime.protocol.frames import (
     Binary,
     Closed,
+    Fragments,
     FrameEvent,
-    FrameLimits,
     FrameReader,
     Ping,
     Pong,
@@ -30,6 +30,7 @@ from signtusk_realtime.protocol.frames import (
     encode_pong,
     encode_text,
 )
+from signtusk_realtime.protocol.halfway import FrameLimits
 from signtusk_realtime.protocol.handshake import Refusal, Upgrade, negotiate
 from signtusk_realtime.protocol.heads import BINARY, TEXT
 
@@ -69,8 +70,11 @@ class Echo(asyncio.Protocol):
                 return
             else:
                 return
-        for event in self._reader.feed(data):
-            self._answer(event)
+        events = self._reader.feed(data)
+        while events or self._reader.has_more:
+            for event in events:
+                self._answer(event)
+            events = self._reader.more() if self._reader.has_more else ()
 
     def on_message_complete(self) -> None:
         if not self._parser.should_upgrade():
@@ -103,7 +107,7 @@ class Echo(asyncio.Protocol):
                 self._transport.write(encode_binary(payload))
             case Ping(payload):
                 self._transport.write(encode_pong(payload))
-            case Pong():
+            case Pong() | Fragments():
                 pass
             case Closed(code, _):
                 self._end(encode_close(code if code is not None else CLOSE_NORMAL.number))

@@ -22,11 +22,13 @@ from signtusk_realtime.documents.values import equal
 from signtusk_realtime.errors import InvalidInput, RealtimeError
 from signtusk_realtime.protocol import cursor, messages, stream
 from signtusk_realtime.protocol import json as json_of
-from signtusk_realtime.protocol.frames import FrameEvent, FrameLimits, FrameReader, Text
+from signtusk_realtime.protocol.frames import FrameEvent, FrameReader, Text
+from signtusk_realtime.protocol.halfway import FrameLimits
 from signtusk_realtime.protocol.handshake import Refusal, Upgrade, negotiate
 from signtusk_realtime.protocol.publications import decode_publications
 from signtusk_realtime.server.request import parse_query
 from signtusk_realtime.server.selection import SELECTION_PARAMETERS, parse_selection
+from tests.support.reading import read_all
 from tests.support.wire import EventStream
 
 LIMITS: Final = FrameLimits(max_message_bytes=4096, max_fragments=16, deflate=True)
@@ -52,8 +54,7 @@ def frames(data: bytes) -> None:
 
 
 def _read(chunks: list[bytes]) -> list[FrameEvent]:
-    reader = FrameReader(LIMITS)
-    return [event for chunk in chunks for event in reader.feed(chunk)]
+    return read_all(FrameReader(LIMITS), chunks)
 
 
 def handshake(data: bytes) -> None:

@@ -12,12 +12,13 @@ from signtusk_realtime.protocol.frames import (
     Binary,
     Closed,
     FrameEvent,
-    FrameLimits,
     FrameReader,
     ProtocolViolation,
     Text,
 )
+from signtusk_realtime.protocol.halfway import FrameLimits
 from signtusk_realtime.protocol.heads import Violation
+from tests.support.reading import read_all
 from tests.support.wire import client_frame, cut
 
 LIMITS = FrameLimits(max_message_bytes=400, max_fragments=5, binary=True, deflate=True)
@@ -30,8 +31,7 @@ payloads = st.one_of(
 
 
 def read(chunks: list[bytes]) -> list[FrameEvent]:
-    reader = FrameReader(LIMITS)
-    return [event for chunk in chunks for event in reader.feed(chunk)]
+    return read_all(FrameReader(LIMITS), chunks)
 
 
 def in_chunks(payload: bytes, window_bits: int, ends: list[int]) -> bytes:

@@ -9,7 +9,6 @@ from signtusk_realtime.protocol.frames import (
     Binary,
     Closed,
     FrameEvent,
-    FrameLimits,
     FrameReader,
     Ping,
     Pong,
@@ -21,6 +20,8 @@ from signtusk_realtime.protocol.frames import (
     encode_pong,
     encode_text,
 )
+from signtusk_realtime.protocol.halfway import FrameLimits
+from tests.support.reading import read_all, steps
 from tests.support.wire import ServerFrame, ServerFrames, client_frame, cut, every_single_cut
 
 LIMITS = FrameLimits(max_message_bytes=400, max_fragments=5, binary=True)
@@ -31,8 +32,7 @@ close_codes = st.one_of(st.sampled_from([1000, 1001, 1002, 1003, *range(1007, 10
 
 
 def read(chunks: list[bytes]) -> list[FrameEvent]:
-    frames = FrameReader(LIMITS)
-    return [event for chunk in chunks for event in frames.feed(chunk)]
+    return read_all(FrameReader(LIMITS), chunks)
 
 
 @st.composite
@@ -70,6 +70,21 @@ def test_what_a_client_sends_comes_out_whatever_the_cuts(
     assert read(cut(sent, places)) == expected
     assert read([sent]) == expected
     assert read([sent[at : at + 1] for at in range(len(sent))]) == expected
+
+
+@given(conversations(), st.integers(1, 200), st.lists(st.integers(0, 30_000), max_size=12))
+def test_what_comes_in_between_steps_changes_nothing(
+    conversation: tuple[bytes, list[FrameEvent]], times: int, places: list[int]
+) -> None:
+    """Every event is given once, in order, also if chunks come in while others wait for their steps."""
+    sent, expected = conversation
+    frames = FrameReader(LIMITS)
+    events: list[FrameEvent] = []
+    for chunk in cut(sent * times, places):
+        events += frames.feed(chunk)
+    for step in steps(frames, b""):
+        events += step
+    assert events == expected * times
 
 
 almost_frames = st.lists(

@@ -5,6 +5,7 @@ control frames against a rate (sessions), the handshake (handshake.py).
 Rule 1: after a close frame or a violation came in nothing more comes out; after we sent a close (`stop`) only the peer's close does.
 Rule 2: how the bytes are split into chunks changes nothing about what comes out.
 Rule 3: an idle reader holds no buffer; what arrives halfway is bounded by the message limit.
+Rule 4: a step of reading is bounded, however many frames came at once and whatever they inflate to; the caller says when the next one is taken.
 
 Text that is not compressed is checked as it comes, so that a message which cannot become UTF-8 is refused at its first wrong byte, and delivered as bytes:
 whoever decodes JSON wants bytes, and need not look again.
@@ -12,7 +13,6 @@ whoever decodes JSON wants bytes, and need not look again.
 
 from __future__ import annotations
 
-from codecs import utf_8_decode
 from collections.abc import Sequence
 from typing import Final, TypeAlias
 
@@ -20,14 +20,11 @@ import msgspec
 
 from signtusk_realtime.protocol.codes import (
     CLOSE_INVALID_UTF8,
-    CLOSE_MESSAGE_TOO_LARGE,
-    CLOSE_UNSUPPORTED_DATA,
 )
-from signtusk_realtime.protocol.deflate import inflate
+from signtusk_realtime.protocol.halfway import FrameLimits, Partial, unmask
 from signtusk_realtime.protocol.heads import (
     BINARY,
     CLOSE,
-    CONTINUATION,
     CONTROL,
     FINAL,
     MASKED,
@@ -36,13 +33,18 @@ from signtusk_realtime.protocol.heads import (
     PONG,
     SMALL,
     TEXT,
-    Head,
     Violation,
     frame_header,
     read_head,
 )
 
 _FINAL_TEXT: Final = FINAL | TEXT
+
+FRAMES_AT_ONCE: Final = 64
+"""Read in one step; about a fifth of a millisecond."""
+FRAGMENTS_COUNTED: Final = 64
+LAST_FRAMES: Final = 256
+"""What a peer may have under way when we close. Who sends more without a close of its own is not going to close."""
 
 
 # --- out ----------------------------------------------------------------------------------
@@ -120,6 +122,10 @@ class Pong(msgspec.Struct, frozen=True, gc=False):
     payload: bytes
 
 
+class Fragments(msgspec.Struct, frozen=True, gc=False):
+    """A message that is not whole yet has come in `FRAGMENTS_COUNTED` more fragments: they cost as much to read as messages, so count them."""
+
+
 class Closed(msgspec.Struct, frozen=True, gc=False):
     """The peer's close, to be answered with its code unless we closed first. `code` is None if it gave none."""
 
@@ -134,20 +140,7 @@ class ProtocolViolation(msgspec.Struct, frozen=True, gc=False):
     reason: str
 
 
-FrameEvent: TypeAlias = Text | Binary | Ping | Pong | Closed | ProtocolViolation
-
-
-class FrameLimits(msgspec.Struct, frozen=True):
-    """What a reader accepts; one value shared by all readers of a server.
-
-    `binary`: deliver binary messages instead of refusing them. `deflate`: permessage-deflate was agreed on, so that messages may come
-    compressed; `max_message_bytes` bounds them both ways, as they come and inflated.
-    """
-
-    max_message_bytes: int = 65_536
-    max_fragments: int = 4_096
-    binary: bool = False
-    deflate: bool = False
+FrameEvent: TypeAlias = Text | Binary | Ping | Pong | Fragments | Closed | ProtocolViolation
 
 
 _OPEN: Final = 0
@@ -156,17 +149,19 @@ _CLOSED: Final = 2
 
 
 class FrameReader:
-    """Reads the frames of one client. Feed it every chunk in order; act on every event in order.
+    """Reads the frames of one client. Feed it every chunk in order; act on every event in order; while it `has_more`, take further steps.
 
+    A step reads `FRAMES_AT_ONCE` frames at most, and ends behind a message that it inflated: the next one is inflated when this one was acted on.
     Control frames are delivered as they come, also between the fragments of a message, and are not limited in number here.
     """
 
-    __slots__ = ("_limits", "_partial", "_state")
+    __slots__ = ("_last_frames", "_limits", "_partial", "_state")
 
     def __init__(self, limits: FrameLimits) -> None:
         self._limits = limits
-        self._partial: _Partial | None = None
+        self._partial: Partial | None = None
         self._state = _OPEN
+        self._last_frames = LAST_FRAMES
 
     def stop(self) -> None:
         """Deliver no further messages, for a close was sent: only the peer's close, or its violation, still counts."""
@@ -178,8 +173,16 @@ class FrameReader:
         """Whether a close or a violation came in, after which nothing is read."""
         return self._state == _CLOSED
 
+    @property
+    def has_more(self) -> bool:
+        """Whether bytes that came in wait for another step (`more`)."""
+        return self._partial is not None and self._partial.has_more
+
     def feed(self, data: bytes) -> Sequence[FrameEvent]:
-        """Take the next bytes and give what they completed. Raises nothing: a violation is the last event there is."""
+        """Take the next bytes and give what a first step over them completed; while others wait, they only wait with them.
+
+        Raises nothing: a violation is the last event there is.
+        """
         # The fast path: a chunk that is exactly one small text frame, which is nearly every chunk a browser sends.
         if self._partial is None and self._state == _OPEN:
             length = len(data) - 6
@@ -189,10 +192,21 @@ class FrameReader:
                 and data[1] == MASKED | length
                 and length <= self._limits.max_message_bytes
             ):
-                payload = _unmask(data[6:], data[2:6])
+                payload = unmask(data[6:], data[2:6])
                 if payload.isascii():
                     return (Text(payload),)
-        elif self._state == _CLOSED:
+        elif self.has_more:
+            assert self._partial is not None
+            self._partial.rest += data
+            return ()
+        return self._step(data)
+
+    def more(self) -> Sequence[FrameEvent]:
+        """Take another step over what waits, and give what it completed."""
+        return self._step(b"")
+
+    def _step(self, data: bytes) -> Sequence[FrameEvent]:
+        if self._state == _CLOSED:
             return ()
         events: list[FrameEvent] = []
         is_closing = self._state == _CLOSING
@@ -207,140 +221,79 @@ class FrameReader:
         return events
 
     def _read(self, data: bytes, events: list[FrameEvent]) -> None:
-        limits = self._limits
-        partial = self._partial or _Partial()
-        if partial.head:
-            data = partial.head + data
-            partial.head = b""
-        position, size = 0, len(data)
-        while True:
+        partial = self._partial or Partial()
+        position, frames = partial.position, FRAMES_AT_ONCE
+        if partial.rest:
+            data = partial.rest + data
+            partial.rest, partial.position, partial.has_more = b"", 0, False
+        size = len(data)
+        while self._state != _CLOSED:
             if partial.mask:
                 position += partial.take(data[position : position + partial.remaining])
                 if partial.remaining:
                     break
                 partial.mask = b""
                 if partial.is_final:
-                    events.append(partial.message(limits))
-                    partial = _Partial()
-            head = read_head(data, position, deflate=limits.deflate)
-            if head is None:
+                    if self._take(partial, events):
+                        frames = 0
+                    partial = Partial()
+            if not frames:
+                partial.has_more = position < size
                 break
-            is_control = head.opcode & CONTROL
-            if not is_control:
-                partial.expect(head.opcode, head.length, limits)
-            start = head.end + 4
-            # A control frame is taken whole; of a data frame the head is, and its payload as it comes.
-            end = start + head.length if is_control else start
-            if size < end:
+            end = self._enter(partial, data, position, events)
+            if end == position:
                 break
             position = end
-            mask = data[head.end : start]
-            if not is_control:
-                partial.begin(head, mask)
-                continue
-            event = _control_event(head.opcode, _unmask(data[start:end], mask))
-            events.append(event)
-            if isinstance(event, Closed):
-                self._state = _CLOSED
-                self._partial = None
-                return
+            frames -= 1
 
-        if position < size:
-            partial.head = data[position:]
+        if self._state == _CLOSED:
+            self._partial = None
+            return
+        if partial.has_more:
+            partial.rest, partial.position = data, position
+        elif position < size:
+            partial.rest = data[position:]
         self._partial = partial if partial.is_open else None
 
+    def _take(self, whole: Partial, events: list[FrameEvent]) -> bool:
+        """Deliver a message that is whole, unless we have closed; say whether it had to be inflated."""
+        if self._state != _OPEN:
+            return False
+        payload = whole.message(self._limits.max_message_bytes)
+        events.append(Text(payload) if whole.opcode == TEXT else Binary(payload))
+        return whole.is_deflated
 
-class _Partial:
-    """What has arrived halfway: the start of a frame, and the message it belongs to. Made when needed, dropped when done."""
+    def _enter(self, partial: Partial, data: bytes, position: int, events: list[FrameEvent]) -> int:
+        """Read a frame's head, and a control frame whole; give where the next bytes stand, or the same place if more are needed."""
+        head = read_head(data, position, deflate=self._limits.deflate)
+        if head is None:
+            return position
+        is_control = head.opcode & CONTROL
+        if not is_control:
+            partial.expect(head.opcode, head.length, self._limits)
+        start = head.end + 4
+        # A control frame is taken whole; of a data frame the head is, and its payload as it comes.
+        end = start + head.length if is_control else start
+        if len(data) < end:
+            return position
+        if self._state == _CLOSING:
+            self._count_last()
+        mask = data[head.end : start]
+        if not is_control:
+            partial.begin(head, mask)
+            if not partial.fragments % FRAGMENTS_COUNTED:
+                events.append(Fragments())
+            return end
+        event = _control_event(head.opcode, unmask(data[start:end], mask))
+        events.append(event)
+        if isinstance(event, Closed):
+            self._state = _CLOSED
+        return end
 
-    __slots__ = ("fragments", "head", "is_deflated", "is_final", "mask", "opcode", "payload", "remaining", "undecided")
-
-    def __init__(self) -> None:
-        self.head = b""
-        """Bytes of a header, or of a control frame, that is not whole yet."""
-        self.opcode = CONTINUATION
-        """Of the message in progress; CONTINUATION while there is none."""
-        self.payload = bytearray()
-        self.is_deflated = False
-        """Whether the message is compressed; then it is looked at when it is whole."""
-        self.fragments = 0
-        self.undecided = b""
-        """The last bytes of a text that do not make a whole character yet."""
-        self.mask = b""
-        """Of the data frame in progress, turned so that it begins at the next byte; empty between frames."""
-        self.remaining = 0
-        self.is_final = False
-
-    @property
-    def is_open(self) -> bool:
-        return bool(self.head or self.mask or self.opcode)
-
-    def expect(self, opcode: int, length: int, limits: FrameLimits) -> None:
-        """Check a data frame's header against the message in progress, before its payload is waited for."""
-        if opcode == CONTINUATION:
-            if not self.opcode:
-                raise Violation("continuation of no message")
-        elif self.opcode:
-            raise Violation("new message inside a fragmented one")
-        elif opcode == BINARY and not limits.binary:
-            raise Violation("binary messages are not accepted", CLOSE_UNSUPPORTED_DATA.number)
-        if len(self.payload) + length > limits.max_message_bytes:
-            reason = f"message is longer than {limits.max_message_bytes} bytes"
-            raise Violation(reason, CLOSE_MESSAGE_TOO_LARGE.number)
-        if self.fragments >= limits.max_fragments:
-            reason = f"message has more than {limits.max_fragments} fragments"
-            raise Violation(reason, CLOSE_MESSAGE_TOO_LARGE.number)
-
-    def begin(self, head: Head, mask: bytes) -> None:
-        """Enter a data frame whose head was checked."""
-        if head.opcode != CONTINUATION:
-            self.opcode = head.opcode
-            self.is_deflated = head.is_deflated
-        self.fragments += 1
-        self.remaining = head.length
-        self.mask = mask
-        self.is_final = head.is_final
-
-    def take(self, chunk: bytes) -> int:
-        """Add masked bytes of the frame in progress, all it still lacks or fewer; give their number."""
-        size = len(chunk)
-        plain = _unmask(chunk, self.mask)
-        self.remaining -= size
-        turn = size % 4
-        if turn:
-            self.mask = self.mask[turn:] + self.mask[:turn]
-        if self.opcode == TEXT and not self.is_deflated and (self.undecided or not plain.isascii()):
-            # RFC 6455 §8.1 lets us fail as soon as the text cannot become UTF-8; the decoder sees that within a character.
-            text = self.undecided + plain
-            try:
-                _, decided = utf_8_decode(text, "strict", self.is_final and not self.remaining)
-            except UnicodeDecodeError:
-                raise Violation("text is not UTF-8", CLOSE_INVALID_UTF8.number) from None
-            self.undecided = text[decided:]
-        self.payload += plain
-        return size
-
-    def message(self, limits: FrameLimits) -> Text | Binary:
-        """Give the message that its final frame has completed."""
-        payload = bytes(self.payload)
-        if self.is_deflated:
-            payload = inflate(payload, limits.max_message_bytes)
-            if self.opcode == TEXT and not payload.isascii():
-                _check_utf8(payload)
-        return Text(payload) if self.opcode == TEXT else Binary(payload)
-
-
-def _check_utf8(text: bytes) -> None:
-    try:
-        utf_8_decode(text, "strict", True)
-    except UnicodeDecodeError:
-        raise Violation("text is not UTF-8", CLOSE_INVALID_UTF8.number) from None
-
-
-def _unmask(data: bytes, mask: bytes) -> bytes:
-    size = len(data)
-    keys = (mask * ((size + 3) // 4))[:size]
-    return (int.from_bytes(data, "little") ^ int.from_bytes(keys, "little")).to_bytes(size, "little")
+    def _count_last(self) -> None:
+        if not self._last_frames:
+            raise Violation(f"more than {LAST_FRAMES} frames behind a close")
+        self._last_frames -= 1
 
 
 def _control_event(opcode: int, payload: bytes) -> Ping | Pong | Closed:

@@ -21,7 +21,7 @@ from signtusk_realtime.delivery.hub import Hub
 from signtusk_realtime.operations.authenticate import Authenticate
 from signtusk_realtime.operations.connect import Admission
 from signtusk_realtime.operations.verbs import Verbs
-from signtusk_realtime.protocol.frames import FrameLimits
+from signtusk_realtime.protocol.halfway import FrameLimits
 from signtusk_realtime.protocol.handshake import Headers
 from signtusk_realtime.server.carriers import HEADER_ONLY, Carriers
 from signtusk_realtime.server.deadlines import Deadlines

@@ -5,13 +5,15 @@ Owns: the handshake's answer, reading frames, the closing handshake.   Not: fram
 Rule 1: after the upgrade there is no task, queue or timer of its own; `write` is the transport's own method.
 Rule 2: after a close, from either side, nothing that comes in is acted on, but for the peer's close.
 Rule 3: what arrives before the upgrade is kept, bounded, and read after it.
+Rule 4: one step of reading a turn of the loop (protocol/frames.py), whatever came in at once: meanwhile nothing more is read, and others have
+their turns. Who goes on sending behind our close is not read at all any more.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, cast
 
 from signtusk_realtime.auth.authenticator import Credentials
@@ -50,7 +52,7 @@ _LOST: Final = 4
 class WebSocket(NativeProtocol):
     """See the module. Fulfils delivery's Outlet."""
 
-    __slots__ = ("_early", "_reader", "_state", "write")
+    __slots__ = ("_early", "_is_full", "_is_paused", "_reader", "_state", "write")
 
     def __init__(self, entrance: Entrance) -> None:
         self._entrance = entrance
@@ -58,6 +60,10 @@ class WebSocket(NativeProtocol):
         self._connection = None
         self._reader: FrameReader | None = None
         self._early: bytearray | None = bytearray()
+        self._is_full = False
+        """Whether the outbox is, so that nothing is read (NativeProtocol)."""
+        self._is_paused = False
+        """Whether nothing is read because of Rule 4."""
         self.write: Callable[[bytes | list[str]], None]
 
     # ---- before the upgrade
@@ -161,20 +167,51 @@ class WebSocket(NativeProtocol):
             assert connection is not None
             assert reader is not None
             self._entrance.hub.heard(connection)
-            for event in reader.feed(data):
-                self._act(connection, event)
-                if self._state != _OPEN:
-                    break
+            self._take(reader, reader.feed(data))
         elif self._state == _ADMITTING and self._early is not None:
             self._early += data
             if len(self._early) > self._entrance.limits.message_bytes and self._transport.is_reading():
                 self._transport.pause_reading()
         elif self._state == _CLOSING:
             assert self._reader is not None
-            if self._reader.feed(data):
-                # The closing handshake is over, or the peer breaks the protocol even now: either way nothing follows.
+            self._take(self._reader, self._reader.feed(data))
+
+    def _take(self, reader: FrameReader, events: Sequence[FrameEvent]) -> None:
+        """Act on what a step gave, and see to the next one."""
+        for event in events:
+            if self._state == _OPEN:
+                assert self._connection is not None
+                self._act(self._connection, event)
+            elif self._state == _CLOSING:
+                self._end_of_closing(event)
+        if reader.has_more and self._state in (_OPEN, _CLOSING):
+            self._pause()
+            asyncio.get_running_loop().call_soon(self._go_on)
+        elif self._is_paused and self._state != _ENDING:
+            self._is_paused = False
+            if not self._is_full and not self._transport.is_closing():
+                self._transport.resume_reading()
+
+    def _go_on(self) -> None:
+        if self._reader is not None:
+            self._take(self._reader, self._reader.more())
+
+    def _pause(self) -> None:
+        self._is_paused = True
+        if self._transport.is_reading():
+            self._transport.pause_reading()
+
+    def _end_of_closing(self, event: FrameEvent) -> None:
+        match event:
+            case frames.Closed():
                 self._state = _ENDING
                 self._transport.close()
+            case frames.ProtocolViolation():
+                # What still comes costs nothing unread; the deadline ends it.
+                self._end_politely()
+                self._pause()
+            case _:
+                pass  # came in together with what we closed for
 
     def _act(self, connection: Connection, event: FrameEvent) -> None:
         match event:
@@ -203,12 +240,26 @@ class WebSocket(NativeProtocol):
                 self._forget(connection)
                 self._transport.write(frames.encode_close(code, reason))
                 self._end_politely()
+            case frames.Fragments():
+                self._entrance.receive.allows(connection, 0)
             case _:
                 pass  # binary messages are violations here
 
     def eof_received(self) -> bool:
         """Let the transport close: a WebSocket is not half open."""
         return False
+
+    def pause_writing(self) -> None:
+        """More waits than the outbox may hold."""
+        self._is_full = True
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        """The peer has taken enough of what waited."""
+        self._is_full = False
+        super().resume_writing()
+        if self._is_paused:
+            self._pause()
 
     # ---- delivery's side
 
@@ -252,6 +303,7 @@ class WebSocket(NativeProtocol):
         self._state = _ENDING
         self._early = None
         self._reader = None
+        self._is_paused = False
         self._entrance.closings.add(self)
         if self._transport.is_closing():
             return

@@ -9,9 +9,12 @@ import pytest
 
 from signtusk_realtime.protocol.deflate import deflate
 from signtusk_realtime.protocol.frames import (
+    FRAGMENTS_COUNTED,
+    FRAMES_AT_ONCE,
+    LAST_FRAMES,
     Binary,
     Closed,
-    FrameLimits,
+    Fragments,
     FrameReader,
     Ping,
     Pong,
@@ -23,7 +26,9 @@ from signtusk_realtime.protocol.frames import (
     encode_pong,
     encode_text,
 )
+from signtusk_realtime.protocol.halfway import FrameLimits
 from signtusk_realtime.protocol.heads import TEXT, frame_header
+from tests.support.reading import read_all, steps
 from tests.support.wire import ServerFrame, ServerFrames, client_frame
 
 LIMITS = FrameLimits(max_message_bytes=1_000, max_fragments=8)
@@ -204,6 +209,52 @@ def test_after_our_close_a_violation_still_counts() -> None:
     assert isinstance(violation, ProtocolViolation)
 
 
+def test_a_step_reads_so_many_frames_at_most() -> None:
+    """Whatever came at once, and whether frames complete anything: a step is bounded, and all of them give everything."""
+    pongs = steps(reader(), client_frame(10, b"p") * (FRAMES_AT_ONCE * 2 + 1))
+    assert [len(step) for step in pongs] == [FRAMES_AT_ONCE, FRAMES_AT_ONCE, 1]
+    message = client_frame(1, b"a", final=False) + client_frame(0, final=False) * 3 + client_frame(0, b"b")
+    texts = steps(reader(), message * FRAMES_AT_ONCE)
+    assert [len(step) for step in texts] == [12, 13, 13, 13, 13]
+    assert {event for step in texts for event in step} == {Text(b"ab")}
+
+
+def test_what_comes_while_others_wait_is_behind_them() -> None:
+    """Bytes fed between steps are read in their turn, also where a frame is cut there."""
+    frames = reader()
+    data = b"".join(client_frame(1, b"%d" % number) for number in range(FRAMES_AT_ONCE + 2))
+    first = frames.feed(data[:-3])
+    assert frames.has_more
+    assert not frames.feed(data[-3:])
+    events = [*first, *frames.more()]
+    assert events == [Text(b"%d" % number) for number in range(FRAMES_AT_ONCE + 2)]
+    assert not frames.has_more
+
+
+def test_fragments_are_told_before_their_message_is_whole() -> None:
+    """Pieces cost like messages, so that a caller can count them; however they come in."""
+    message = client_frame(1, b"a", final=False) + client_frame(0, final=False) * (2 * FRAGMENTS_COUNTED - 1)
+    frames = reader(FrameLimits())
+    slowly = [event for at in range(0, len(message), 5) for event in frames.feed(message[at : at + 5])]
+    at_once = [event for step in steps(reader(FrameLimits()), message) for event in step]
+    assert slowly == at_once == [Fragments()] * 2
+
+
+def test_who_goes_on_behind_our_close_is_not_read_for_ever() -> None:
+    """What may have been under way is passed over; a frame more is a violation, and nothing follows it."""
+    frames = reader()
+    frames.stop()
+    under_way = client_frame(1, b"x") * (LAST_FRAMES - 1)
+    assert not [event for step in steps(frames, under_way) for event in step]
+    (closed,) = steps(frames, client_frame(8))
+    assert closed == [Closed(None, "")]
+    frames = reader()
+    frames.stop()
+    *_, last = steps(frames, client_frame(10) * (LAST_FRAMES + 1000))
+    assert [type(event) for event in last] == [ProtocolViolation]
+    assert frames.is_closed
+
+
 def test_an_idle_reader_is_one_small_object() -> None:
     """Between messages nothing is kept: ten thousand idle connections must not pay for a buffer each."""
     frames = reader()
@@ -212,7 +263,7 @@ def test_an_idle_reader_is_one_small_object() -> None:
     frames.feed(client_frame(1, b"y", final=False))
     frames.feed(client_frame(0, b"y"))
     assert not hasattr(frames, "__dict__")
-    assert [getattr(frames, slot) for slot in FrameReader.__slots__] == [LIMITS, None, 0]
+    assert [getattr(frames, slot) for slot in FrameReader.__slots__] == [LAST_FRAMES, LIMITS, None, 0]
     assert sys.getsizeof(frames) <= 64
 
 
@@ -228,6 +279,22 @@ def deflating_reader() -> FrameReader:
     return FrameReader(FrameLimits(max_message_bytes=1_000, max_fragments=8, deflate=True))
 
 
+def test_a_message_is_inflated_when_the_one_before_was_taken() -> None:
+    """Many small messages that came at once and are long when inflated are never all in memory."""
+    sent = client_frame(1, deflate(b" " * 1_000, 12), rsv=4)
+    taken = steps(deflating_reader(), sent * 5 + client_frame(1, b"plain") * 2)
+    assert taken == [[Text(b" " * 1_000)]] * 5 + [[Text(b"plain")] * 2]
+
+
+def test_nothing_is_inflated_behind_our_close() -> None:
+    """What nobody will see is not worth the work, and is not judged either."""
+    frames = deflating_reader()
+    frames.stop()
+    bomb = client_frame(1, deflate(b" " * 100_000, 12), rsv=4)
+    assert not frames.feed(bomb)
+    assert not frames.is_closed
+
+
 @pytest.mark.parametrize(
     "sent",
     [
@@ -238,7 +305,7 @@ def deflating_reader() -> FrameReader:
 )
 def test_a_compressed_message_is_inflated_when_it_is_whole(sent: bytes) -> None:
     """Whole or in fragments, of which only the first says that it is compressed; the next message is judged by itself."""
-    events = deflating_reader().feed(sent + client_frame(1, b"plain"))
+    events = read_all(deflating_reader(), [sent + client_frame(1, b"plain")])
     assert [event for event in events if not isinstance(event, Ping)] == [Text(b"Hello"), Text(b"plain")]
 
 
