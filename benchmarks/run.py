@@ -21,10 +21,35 @@ from types import FrameType
 from benchmarks import generator, results
 from benchmarks.claims import CLAIMS, Claim, Work
 from benchmarks.generator import Figures, NoResult, figure
+from benchmarks.peers.contestants import (
+    BUN,
+    NCHAN,
+    SOCKETIO_NODE,
+    SSE_STARLETTE,
+    STARLETTE,
+    UWEBSOCKETS,
+    WEBSOCKETS,
+    WS,
+)
 from benchmarks.servers import FLOOR, FLOOR_JOINED, HERE, OURS, SOCKETIO, NotStarted, Server, running, shown
 
 SERVER_CPU, GENERATOR_CPU = 0, 1
-SERVERS = {"ours": OURS, "floor": FLOOR, "floor-joined": FLOOR_JOINED, "python-socketio": SOCKETIO}
+SERVERS = {
+    "ours": OURS,
+    "floor": FLOOR,
+    "floor-joined": FLOOR_JOINED,
+    "python-socketio": SOCKETIO,
+    "nchan": NCHAN,
+    "uwebsockets": UWEBSOCKETS,
+    "bun": BUN,
+    "ws": WS,
+    "socket.io": SOCKETIO_NODE,
+    "websockets": WEBSOCKETS,
+    "starlette": STARLETTE,
+    "sse-starlette": SSE_STARLETTE,
+}
+FEW = ("ours", "floor", "floor-joined", "python-socketio")
+"""Those of `make bench`, which needs nothing but Python and a C compiler."""
 # Used for the peers when ours was not run before them: about what one of our messages takes.
 MESSAGE_BYTES = 480
 
@@ -109,12 +134,14 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("claims", nargs="*", metavar="claim", help=f"any of {', '.join(names)}; default: all")
     parser.add_argument("--short", action="store_true", help="fewer sizes, rounds and seconds: under 10 minutes")
     parser.add_argument("--rounds", type=int, help="runs per work and server")
-    parser.add_argument("--servers", default=",".join(SERVERS), help=f"any of {', '.join(SERVERS)}; default: all")
+    parser.add_argument("--servers", default=",".join(FEW), help=f"any of {', '.join(SERVERS)}, or all")
     parser.add_argument("--results", type=Path, help="default: benchmarks/results; with --short its folder short")
     parsed = parser.parse_args(arguments)
     for name in parsed.claims:
         if name not in names:
             parser.error(f"no claim {name!r}; there are {', '.join(names)}")
+    if parsed.servers == "all":
+        parsed.servers = ",".join(SERVERS)
     for name in parsed.servers.split(","):
         if name not in SERVERS:
             parser.error(f"no server {name!r}; there are {', '.join(SERVERS)}")

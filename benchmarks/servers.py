@@ -49,6 +49,8 @@ class Server:
     event_stream: tuple[str, ...] | None
     publishing: Callable[[int], tuple[str, ...]]  # length of a delivered message
     has_organizations: bool = False
+    publishes_apart: bool = False  # on the port above its own
+    missing: Callable[[], str | None] = lambda: None  # what is not installed; None where all is there
 
     def generator_options(self, transport: str, message_bytes: int) -> tuple[str, ...]:
         """Return what the generator must be told to subscribe by `transport` and to publish."""
@@ -56,6 +58,11 @@ class Server:
         if subscribing is None:
             raise ValueError(f"{self.name} has no {transport}")
         return (*subscribing, *self.publishing(message_bytes))
+
+
+def plain_publishing(message_bytes: int) -> tuple[str, ...]:
+    """Return the options for a server that delivers what it is given, a message a line."""
+    return ("--event", _PEER_EVENT, "--size", str(message_bytes))
 
 
 def _our_command(port: int, folder: Path, durability: str) -> list[str]:
@@ -73,15 +80,12 @@ def _floor_command(mode: str) -> Callable[[int, Path, str], list[str]]:
     return lambda port, _folder, _durability: [str(BUILD / "floor"), str(port), mode]
 
 
-def _floor_publishing(message_bytes: int) -> tuple[str, ...]:
-    return ("--event", _PEER_EVENT, "--size", str(message_bytes))
-
-
 def _socketio_command(port: int, _folder: Path, _durability: str) -> list[str]:
     return [sys.executable, str(HERE / "peers" / "socketio_server.py"), str(port)]
 
 
-def _socketio_publishing(message_bytes: int) -> tuple[str, ...]:
+def socketio_publishing(message_bytes: int) -> tuple[str, ...]:
+    """Return the options for either socket.io: what is delivered has an envelope around it."""
     return ("--event", _PEER_EVENT, "--size", str(message_bytes - _SOCKETIO_ENVELOPE_BYTES))
 
 
@@ -106,25 +110,26 @@ FLOOR = Server(
     command=_floor_command("send"),
     websocket=(),
     event_stream=("--sse",),
-    publishing=_floor_publishing,
+    publishing=plain_publishing,
 )
 FLOOR_JOINED = Server(
     name="C floor, joined",
     command=_floor_command("joined"),
     websocket=(),
     event_stream=("--sse",),
-    publishing=_floor_publishing,
+    publishing=plain_publishing,
+)
+SOCKETIO_SUBSCRIBING = (
+    *("--path", "/socket.io/?EIO=4&transport=websocket", "--pong", "2=3"),
+    *("--await", "0{", "--say", "40", "--await", "40{"),
+    *("--say", '420["subscribe","doc-{f}"]', "--await", "430"),
 )
 SOCKETIO = Server(
     name="python-socketio",
     command=_socketio_command,
-    websocket=(
-        *("--path", "/socket.io/?EIO=4&transport=websocket", "--pong", "2=3"),
-        *("--await", "0{", "--say", "40", "--await", "40{"),
-        *("--say", '420["subscribe","doc-{f}"]', "--await", "430"),
-    ),
+    websocket=SOCKETIO_SUBSCRIBING,
     event_stream=None,
-    publishing=_socketio_publishing,
+    publishing=socketio_publishing,
 )
 
 
@@ -149,10 +154,14 @@ def shown(command: Sequence[str]) -> str:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Give a port that is free, and the one above it too."""
+    while True:
+        with socket.socket() as probe, socket.socket() as above:
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+            with contextlib.suppress(OSError, OverflowError):
+                above.bind(("127.0.0.1", port + 1))
+                return port
 
 
 def _await_listening(process: subprocess.Popen[bytes], port: int, name: str, log: Path) -> None:
@@ -175,7 +184,10 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 @contextlib.contextmanager
 def running(server: Server, cpu: int | None, durability: str) -> Iterator[Running]:
-    """Start the server on a free port in a folder of its own, and end it whatever happens."""
+    """Start the server on a free port in a folder of its own, and end it whatever happens. Raises: NotStarted."""
+    lacking = server.missing()
+    if lacking is not None:
+        raise NotStarted(f"{server.name}: {lacking}")
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
         port = _free_port()

@@ -15,8 +15,8 @@ void watch_changed(int fd, uint32_t events, uint32_t who);
 void loop_once(int timeout_ms);
 /* The same with a timeout in nanoseconds. */
 void loop_until(const struct timespec *timeout);
-/* A nonblocking socket without Nagle's delay that is connecting to the server from 127.0.0.x, x = 2 + source. */
-int start_connecting(int source);
+/* A nonblocking socket without Nagle's delay that is connecting to the server's port from 127.0.0.x, x = 2 + source. */
+int start_connecting(int source, int port);
 /* End the program: there is no result. */
 _Noreturn void give_up(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

@@ -30,7 +30,7 @@ static const char usage_text[] =
     "  --pong PING=PONG                    answer the text message PING by PONG\n"
     "  --organizations O  --filters F      spread the connections; templates: {i} {o} {f}, events also {n} {t} {pad}\n"
     "  --sources K  --concurrency K        client addresses 127.0.0.2 …; connecting at a time\n"
-    "  --publish-path T  --event T  --size B  --marker S  --array\n"
+    "  --publish-path T  --publish-port P  --event T  --size B  --marker S  --array\n"
     "  --window W --burst K                closed loop: W events on their way, K in one request\n"
     "  --rate R                            open loop: R events per second\n"
     "  --publishers P                      default: as many as the window has bursts, at most 64\n"
@@ -80,7 +80,7 @@ static void set_pong(char *text)
 
 enum {
     PORT = 256, PIDS, CONNECTIONS, PATH, SSE, AWAIT, SAY, PONG, ORGANIZATIONS, FILTERS, SOURCES, CONCURRENCY,
-    PUBLISH_PATH, EVENT, SIZE, MARKER, ARRAY, WINDOW, BURST, RATE, PUBLISHERS, WARM, DURATION, TIMEOUT, HOLD,
+    PUBLISH_PATH, PUBLISH_PORT, EVENT, SIZE, MARKER, ARRAY, WINDOW, BURST, RATE, PUBLISHERS, WARM, DURATION, TIMEOUT, HOLD,
     WARM_CONNECTIONS, CHECKS,
 };
 
@@ -88,7 +88,8 @@ static const struct option known[] = {
     {"port", 1, 0, PORT}, {"pids", 1, 0, PIDS}, {"connections", 1, 0, CONNECTIONS}, {"path", 1, 0, PATH},
     {"sse", 0, 0, SSE}, {"await", 1, 0, AWAIT}, {"say", 1, 0, SAY}, {"pong", 1, 0, PONG},
     {"organizations", 1, 0, ORGANIZATIONS}, {"filters", 1, 0, FILTERS}, {"sources", 1, 0, SOURCES},
-    {"concurrency", 1, 0, CONCURRENCY}, {"publish-path", 1, 0, PUBLISH_PATH}, {"event", 1, 0, EVENT},
+    {"concurrency", 1, 0, CONCURRENCY}, {"publish-path", 1, 0, PUBLISH_PATH},
+    {"publish-port", 1, 0, PUBLISH_PORT}, {"event", 1, 0, EVENT},
     {"size", 1, 0, SIZE}, {"marker", 1, 0, MARKER}, {"array", 0, 0, ARRAY}, {"window", 1, 0, WINDOW},
     {"burst", 1, 0, BURST}, {"rate", 1, 0, RATE}, {"publishers", 1, 0, PUBLISHERS}, {"warm", 1, 0, WARM},
     {"duration", 1, 0, DURATION}, {"timeout", 1, 0, TIMEOUT}, {"hold", 1, 0, HOLD},
@@ -111,6 +112,7 @@ static void set(int option, char *text)
     case SOURCES: options.sources = (int)number("--sources", text, 1); break;
     case CONCURRENCY: options.concurrency = (int)number("--concurrency", text, 1); break;
     case PUBLISH_PATH: options.publish_path = text; break;
+    case PUBLISH_PORT: options.publish_port = (int)number("--publish-port", text, 1); break;
     case EVENT: options.event = text; break;
     case SIZE: options.size = (size_t)number("--size", text, 0); break;
     case MARKER: options.marker = text; break;
@@ -140,6 +142,8 @@ void parse_options(int argc, char **argv)
         refuse("what is this: ", argv[optind]);
     if (!options.port || !options.pids || !options.connections)
         refuse("--port, --pids and --connections are needed", "");
+    if (!options.publish_port)
+        options.publish_port = options.port;
     if (options.sources > 250)
         refuse("at most 250 sources", "");
     if (options.event_stream)

@@ -14,7 +14,7 @@ struct step {
 };
 
 struct options {
-    int port;
+    int port, publish_port; /* the latter where publications go elsewhere; by default the same */
     const char *pids;
     long connections, warm_connections, organizations, filters;
     int sources, concurrency;

@@ -108,7 +108,7 @@ void publisher_ready(int index, uint32_t events)
         close(p->fd);
         p->open = false;
         open_count--;
-        p->fd = start_connecting(0);
+        p->fd = start_connecting(0, options.publish_port);
         watch(p->fd, EPOLLOUT, (uint32_t)index | FROM_PUBLISHER);
         return;
     }
@@ -130,7 +130,7 @@ void publishers_connect(void)
         publishers[i].answer = malloc(LARGEST_ANSWER);
         if (!publishers[i].request || !publishers[i].answer)
             give_up("out of memory");
-        publishers[i].fd = start_connecting(0);
+        publishers[i].fd = start_connecting(0, options.publish_port);
         watch(publishers[i].fd, EPOLLOUT, (uint32_t)i | FROM_PUBLISHER);
     }
     while (open_count < options.publishers) {
@@ -187,7 +187,7 @@ bool publish(int count, uint64_t due_ns)
     head_length = (size_t)snprintf(head, sizeof head,
                                    "POST %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nContent-Type: application/json\r\n"
                                    "Content-Length: %zu\r\n\r\n",
-                                   options.publish_path, options.port, body_length);
+                                   options.publish_path, options.publish_port, body_length);
     if (head_length >= sizeof head)
         give_up("the path to publish to is too long");
     memcpy(p->request, head, head_length);

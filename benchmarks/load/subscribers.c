@@ -317,7 +317,7 @@ void subscribers_connect(long count)
         while (started < count && opening < options.concurrency) {
             struct subscriber *s = &subscribers[started];
 
-            s->fd = start_connecting((int)(started % options.sources));
+            s->fd = start_connecting((int)(started % options.sources), options.port);
             s->state = CONNECTING;
             watch(s->fd, EPOLLOUT, (uint32_t)started);
             groups[started % group_count].members++;

@@ -1,1 +1,1 @@
-"""Other servers, set up to do the same work as ours."""
+"""The servers that others wrote, as contestants: `make bench-all` measures beside them."""
