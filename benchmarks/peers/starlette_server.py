@@ -46,7 +46,7 @@ async def stream(_request: Request) -> Response:
         finally:
             queues.discard(queue)
 
-    return EventSourceResponse(events(), ping=3600)
+    return EventSourceResponse(events(), ping=3600, sep="\n")
 
 
 async def publish(request: Request) -> Response:
