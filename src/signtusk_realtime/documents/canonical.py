@@ -19,8 +19,9 @@ from signtusk_realtime.documents.values import Json, nfc
 # RFC 8785 escapes what this encoder escapes, in the same way: quotes, backslashes and control characters, lower-case hex.
 _SORTED: Final = msgspec.json.Encoder(order="sorted")
 _STRING: Final = encode_basestring
-# Of finite numbers the two write only whole floats and exponents differently.
-_PERHAPS_OTHERWISE: Final = re.compile(r"\.0(?![0-9])|[0-9]e")
+# Of finite numbers the two write only whole floats and exponents differently. A number follows a bracket, a colon or a comma: ids of digits
+# and letters are full of what looks like exponents.
+_PERHAPS_OTHERWISE: Final = re.compile(r"(?:\A|[\[:,])-?[0-9]+(?:\.0(?![0-9])|(?:\.[0-9]+)?e)")
 # Beyond the basic plane the order of code units is not that of code points.
 _ASTRAL: Final = re.compile("[\U00010000-\U0010ffff]")
 _STRETCH: Final = 64 << 10
@@ -35,8 +36,8 @@ def canonical(value: Json) -> str:
 
 
 def _holds(text: str, sought: re.Pattern[str]) -> bool:
-    # In stretches: one search through a megabyte would hold up all threads for as long as it takes. What is sought has at most 3 characters.
-    return any(sought.search(text, start, start + _STRETCH + 2) for start in range(0, len(text), _STRETCH))
+    # In stretches: one search through a megabyte would hold up all threads for as long as it takes. A number has fewer than 32 characters.
+    return any(sought.search(text, start, start + _STRETCH + 32) for start in range(0, len(text), _STRETCH))
 
 
 def key_of(value: Json) -> str:

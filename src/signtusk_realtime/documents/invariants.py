@@ -7,11 +7,12 @@ An edit that breaks a rule by itself is the application's business.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 from signtusk_realtime.documents.nodes import get, keyed, places
-from signtusk_realtime.documents.paths import Path
+from signtusk_realtime.documents.paths import ANY, Path
 from signtusk_realtime.documents.policy import Policy
 from signtusk_realtime.documents.values import Object
 
@@ -32,6 +33,20 @@ def broken_by_merging(result: Object, current: Object, incoming: Object, policy:
         return []
     before = {(each.path, each.reason) for side in (current, incoming) for each in broken(side, policy)}
     return [each for each in found if (each.path, each.reason) not in before]
+
+
+def are_untouched(paths: Iterable[Path], policy: Policy) -> bool:
+    """Say whether changes at these places can break nothing: whatever a rule looks at is as it was."""
+    looked_at = [
+        *(each for reference in policy.references for each in (reference.at, reference.to)),
+        *(minimum.at for minimum in policy.minimums),
+    ]
+    return not any(_meet(path, pattern) for path in paths for pattern in looked_at)
+
+
+def _meet(path: Path, pattern: Path) -> bool:
+    """Say whether one leads to the other, or to something within it."""
+    return all(segment in (name, ANY) for name, segment in zip(path, pattern, strict=False))
 
 
 def broken(document: Object, policy: Policy) -> list[Broken]:

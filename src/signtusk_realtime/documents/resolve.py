@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple, TypeAlias
 from msgspec import Struct
 
 from signtusk_realtime.documents.conflicts import Conflict, Place, by_path
-from signtusk_realtime.documents.invariants import Broken, broken_by_merging
+from signtusk_realtime.documents.invariants import Broken, are_untouched, broken_by_merging
 from signtusk_realtime.documents.merge import Merge
 from signtusk_realtime.documents.nodes import Reader, get, members_of
 from signtusk_realtime.documents.ops import Op, Ops, apply, diff
@@ -67,7 +67,8 @@ def resolve(
     document, ops, conflicts = merged
     if any(each.strategy == "reject" for each in conflicts):
         return _rejected(current, conflicts, changed)
-    broken = broken_by_merging(document, current, incoming, policy)
+    is_sound = are_untouched(map(parse_pointer, (each.path for each in ops)), policy)
+    broken = [] if is_sound else broken_by_merging(document, current, incoming, policy)
     if broken:
         return _parked_whole(broken, base, current, incoming, policy, strategy, changed)
     is_open = any(each.is_open for each in conflicts)

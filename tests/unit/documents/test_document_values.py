@@ -138,6 +138,13 @@ def test_strings_that_look_like_numbers_are_left_alone() -> None:
     assert canonical({"a": "version 2.0 of 1e5", "b": 2.0}) == '{"a":"version 2.0 of 1e5","b":2}'
 
 
+def test_numbers_are_found_wherever_they_stand() -> None:
+    """Alone, and at every place of a long document."""
+    assert (canonical(1.0), canonical([1e22]), canonical({"a": -2.0})) == ("1", "[1e+22]", '{"a":-2}')
+    for length in range((64 << 10) - 30, (64 << 10) + 10):
+        assert canonical({"a": "x" * length, "b": 1234567.0}).endswith('","b":1234567}')
+
+
 def test_the_content_hash_is_that_of_the_text() -> None:
     """Anybody with the data and RFC 8785 computes it; NFC and NFD are different contents."""
     assert content_hash({"b": 1.0, "a": "x"}) == sha256(b'{"a":"x","b":1}').hexdigest()

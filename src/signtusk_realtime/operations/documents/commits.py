@@ -187,8 +187,10 @@ async def outlived(
     oldest = min(oldest, head.oldest + SNAPSHOT_EVERY - head.oldest % SNAPSHOT_EVERY)
     if oldest <= head.oldest:
         return head.oldest, []
-    entries = await store.read_entries(log, loaded.document_id, oldest, oldest)
-    if entries and entries[0].header.timestamp > received_before:
+    if loaded.received is None or loaded.received[0] != oldest:
+        entries = await store.read_entries(log, loaded.document_id, oldest, oldest)
+        loaded.received = (oldest, entries[0].header.timestamp if entries else "")
+    if loaded.received[1] > received_before:
         return head.oldest, []
     # The newest state up to there is that of the oldest version, and stays.
     query = records.versions(records.STATES, loaded.document_id, 0, oldest, limit=2 * SNAPSHOT_EVERY, newest_first=True)

@@ -51,6 +51,8 @@ class Loaded:
     open_records: tuple[ConflictRecord, ...] = ()
     entries: dict[int, Entry] = field(default_factory=dict)
     versions: dict[int, Object] = field(default_factory=dict)
+    received: tuple[int, str] | None = None
+    """When an old version, which may have to go, was received (in the wire's form)."""
 
     @property
     def weight(self) -> int:
@@ -71,8 +73,11 @@ class Loaded:
             self.entries[entry.header.version] = entry
         self.head, self.revision, self.open_records = head, revision, tuple(open_records)
         for cache in (self.entries, self.versions):
-            for version in [v for v in cache if v <= head.version - RECENT]:
-                del cache[version]
+            cache.pop(head.version - RECENT, None)
+            if len(cache) >= 2 * RECENT:
+                # Older ones that were read for somebody who was far behind.
+                for version in [v for v in cache if v <= head.version - RECENT]:
+                    del cache[version]
 
 
 @dataclass(frozen=True, slots=True)
