@@ -29,11 +29,14 @@ Action = Literal["subscribe", "edit", "resolve", "overwrite"]
 
 
 class ClaimRules(Struct, frozen=True, kw_only=True):
-    """What is demanded of claims; names and meanings are those of the settings `auth.…`. `leeway_ms`: by how much clocks may differ."""
+    """What is demanded of claims; names and meanings are those of the settings `auth.…`. `leeway_ms`: by how much clocks may differ;
+    `lifetime_ms`: how long a token may live, None for any time.
+    """
 
     issuer: str | None = None
     audience: str | None = None
     leeway_ms: int = 0
+    lifetime_ms: int | None = None
     user_claim: str = "sub"
     organization_claim: str = "org"
     teams_claim: str = "teams"
@@ -63,6 +66,7 @@ def read_identity(payload: bytes, rules: ClaimRules, now_ms: int) -> Identity:
     if organization_id == ANY_ORGANIZATION and grants is not None:
         raise Unauthenticated("the token is a service's and has grants; only a guest of one organization has")
     issued_at = _issued_at(claims, rules.leeway_ms, now_ms)
+    _check_lifetime(issued_at, expires_at - rules.leeway_ms, rules.lifetime_ms)
     return Identity(
         user_id=_id(claims, rules.user_claim),
         organization_id=organization_id,
@@ -111,6 +115,15 @@ def _issued_at(claims: _Claims, leeway_ms: int, now_ms: int) -> int | None:
     if math.floor(issued_at) > math.ceil((now_ms + leeway_ms) / 1000):
         raise Unauthenticated("the token's iat lies in the future")
     return math.floor(issued_at)
+
+
+def _check_lifetime(issued_at: int | None, ends_at: int, lifetime_ms: int | None) -> None:
+    if lifetime_ms is None:
+        return
+    if issued_at is None:
+        raise Unauthenticated("the token has no iat: it must say when it was made")
+    if ends_at > (issued_at + 1) * 1000 + lifetime_ms:
+        raise Unauthenticated(f"the token lives longer than {lifetime_ms} ms, which is not allowed")
 
 
 def _check_addresses(claims: _Claims, rules: ClaimRules) -> None:

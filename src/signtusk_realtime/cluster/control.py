@@ -2,16 +2,20 @@
 
 Owns: what counts as revoked, acting on notices.   Not: who may revoke (operations/revoke.py), the log (engines).
 Rule 1: a revocation is a notice, which ends what is open, and a record, which keeps out who comes back; both are one commit.
-Rule 2: records are read before anybody is let in, and kept for good, one for each user and one for each token: a token may live for any time.
+Rule 2: records are read before anybody is let in, one for each user and one for each token, and kept as long as such a token may live: for good,
+where that is not known. An organization has MOST_KEPT of them at most: who may revoke in one must not fill the memory of all.
 Rule 3: a token that does not say when it was issued counts as issued before every revocation of its user.
 """
 
 from __future__ import annotations
 
 import hashlib
+import heapq
 import logging
-from collections.abc import Sequence
-from typing import Final
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
@@ -30,18 +34,41 @@ log = logging.getLogger(__name__)
 REVOCATIONS: Final = "revocations"
 """The collection of their records in the control log, by `key_of`: what is revoked again stands in its former place."""
 ENDED_KEPT: Final = 1024
+MOST_KEPT: Final = 100_000
+"""About 40 MB."""
 _LAST_KEY: Final = "\U0010ffff"
 _PAGE: Final = 1000
 
 
-class Control:
-    """See the module. Its `controlled` is what the hub calls with entries of the control log; `start` comes before anybody is let in."""
+_Whom = tuple[str, Literal["user", "token"], str]
+"""An organization, and one of its users or tokens."""
 
-    def __init__(self, engine: Engine) -> None:
+
+class _Kept(NamedTuple):
+    issued_up_to: int
+    until: int
+    """In milliseconds since 1970; 0: for good."""
+
+
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class Control:
+    """See the module. Its `controlled` is what the hub calls with entries of the control log; `start` comes before anybody is let in.
+
+    `now_ms`: wall clock.
+    """
+
+    def __init__(self, engine: Engine, *, now_ms: Callable[[], int] = _wall_ms) -> None:
         self._engine = engine
+        self._now_ms = now_ms
         self._hub: Hub
-        self._users: dict[tuple[str, str], int] = {}
-        self._tokens: set[tuple[str, str]] = set()
+        self._kept: dict[_Whom, _Kept] = {}
+        self._ends: list[tuple[int, _Whom]] = []
+        """A heap of those that are not kept for good, each once, by a time at which it is looked at."""
+        self._counts: Counter[str] = Counter()
+        """How many each organization has."""
         self._closed: dict[str, int] = {}
         """How many connections each awaited notice closed here."""
         self._ended: dict[tuple[str, str | None], None] = {}
@@ -78,14 +105,21 @@ class Control:
         organization_id = identity.organization_id
         if (organization_id, connection_id) in self._ended:
             return True
-        issued_up_to = self._users.get((organization_id, identity.user_id))
-        if issued_up_to is not None and (identity.issued_at is None or identity.issued_at <= issued_up_to):
+        user = self._kept.get((organization_id, "user", identity.user_id))
+        if user is not None and (identity.issued_at is None or identity.issued_at <= user.issued_up_to):
             return True
-        return identity.token_id is not None and (organization_id, identity.token_id) in self._tokens
+        return identity.token_id is not None and (organization_id, "token", identity.token_id) in self._kept
 
     def revoked_up_to(self, organization_id: str, user_id: str) -> int:
         """Give the second up to which a user's tokens are revoked; 0 if they are not."""
-        return self._users.get((organization_id, user_id), 0)
+        kept = self._kept.get((organization_id, "user", user_id))
+        return 0 if kept is None else kept.issued_up_to
+
+    def has_room(self, notice: Revoked) -> bool:
+        """Say whether one more can be remembered for its organization; one that is known already always can."""
+        self._forget_old()
+        whom = _whom(notice)
+        return whom is None or whom in self._kept or self._counts[notice.organization_id] < MOST_KEPT
 
     def expect(self, event_id: str) -> None:
         """Count what a notice that is about to be committed closes here; `counted` gives it."""
@@ -120,14 +154,42 @@ class Control:
         return len(concerned)
 
     def _remember(self, notice: Revoked) -> None:
-        if isinstance(notice.user_id, str):
-            key = (notice.organization_id, notice.user_id)
-            self._users[key] = max(notice.issued_up_to, self._users.get(key, 0))
-        if isinstance(notice.token_id, str):
-            self._tokens.add((notice.organization_id, notice.token_id))
+        whom = _whom(notice)
+        if whom is None:
+            return
+        self._forget_old()
+        known = self._kept.get(whom)
+        if known is None:
+            self._counts[notice.organization_id] += 1
+            self._kept[whom] = _Kept(notice.issued_up_to, notice.kept_until)
+            if notice.kept_until:
+                heapq.heappush(self._ends, (notice.kept_until, whom))
+            return
+        until = 0 if 0 in (known.until, notice.kept_until) else max(known.until, notice.kept_until)
+        self._kept[whom] = _Kept(max(notice.issued_up_to, known.issued_up_to), until)
+
+    def _forget_old(self) -> None:
+        now_ms = self._now_ms()
+        while self._ends and self._ends[0][0] <= now_ms:
+            _, whom = heapq.heappop(self._ends)
+            until = self._kept[whom].until
+            if until > now_ms:
+                heapq.heappush(self._ends, (until, whom))
+            elif until:
+                del self._kept[whom]
+                self._counts[whom[0]] -= 1
+                if not self._counts[whom[0]]:
+                    del self._counts[whom[0]]
 
 
 def key_of(notice: Revoked) -> str:
     """Give the key of the record that keeps a user's or a token's revocation."""
-    whom = ("user", notice.user_id) if isinstance(notice.user_id, str) else ("token", notice.token_id)
-    return hashlib.sha256(msgspec.json.encode((notice.organization_id, *whom))).hexdigest()
+    return hashlib.sha256(msgspec.json.encode(_whom(notice))).hexdigest()
+
+
+def _whom(notice: Revoked) -> _Whom | None:
+    if isinstance(notice.user_id, str):
+        return notice.organization_id, "user", notice.user_id
+    if isinstance(notice.token_id, str):
+        return notice.organization_id, "token", notice.token_id
+    return None

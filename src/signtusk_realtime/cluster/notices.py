@@ -13,13 +13,17 @@ from msgspec import UNSET, Struct, UnsetType
 
 
 class Revoked(Struct, tag="revoked", tag_field="notice", rename="camel", frozen=True, omit_defaults=True, kw_only=True):
-    """Exactly one of the three is ended: a user's tokens issued up to a moment (seconds since 1970), a token, a connection."""
+    """Exactly one of the three is ended: a user's tokens issued up to a moment (seconds since 1970), a token, a connection.
+
+    `kept_until`: when no such token can be good any more, in milliseconds since 1970; 0: nobody knows.
+    """
 
     organization_id: str
     user_id: str | UnsetType = UNSET
     issued_up_to: int = 0
     token_id: str | UnsetType = UNSET
     connection_id: str | UnsetType = UNSET
+    kept_until: int = 0
 
 
 class Disconnected(Struct, tag="disconnected", tag_field="notice", rename="camel", frozen=True, kw_only=True):

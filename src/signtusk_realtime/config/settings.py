@@ -76,6 +76,13 @@ class AuthSettings:
     issuer: str | None = _text(None, "the `iss` that tokens must have")
     audience: str | None = _text(None, "the `aud` that tokens must have, alone or among others")
     leeway: int = _number(0, "how far the clock of who makes tokens may be off", 0, 5 * MINUTE_MS, "ms")
+    max_token_lifetime: int | None = _number(
+        None,
+        "how long a token may live, which must then say when it was made; revocations are kept for so long, else for good",
+        MINUTE_MS,
+        3650 * DAY_MS,
+        "ms",
+    )
     user_claim: str = _text("sub", "the claim that names the user")
     organization_claim: str = _text("org", "the claim that names the organization")
     teams_claim: str = _text("teams", "the claim that lists the user's teams")

@@ -8,19 +8,22 @@ Rule 2: an answer means durable, and done on this node; other nodes that have no
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from msgspec import UNSET, Struct, UnsetType
 
 from signtusk_realtime.cluster import notices
-from signtusk_realtime.cluster.control import REVOCATIONS, Control, key_of
+from signtusk_realtime.cluster.control import MOST_KEPT, REVOCATIONS, Control, key_of
 from signtusk_realtime.cluster.notices import Disconnected, Notice, Revoked
 from signtusk_realtime.engines.engine import Engine
-from signtusk_realtime.errors import Forbidden, InvalidInput, Unavailable
+from signtusk_realtime.errors import Forbidden, InvalidInput, LimitExceeded, Unavailable
 from signtusk_realtime.events.ids import Id, check_organization_id
 from signtusk_realtime.events.instants import format_milliseconds
 from signtusk_realtime.events.log import CONTROL_LOG, Commit, Committed, Draft, Key, Record
 from signtusk_realtime.operations.tickets import Tickets
 from signtusk_realtime.sessions.identity import ADMINISTER, ANY_ORGANIZATION, Identity
+
+FULL_RETRY_AFTER_S: Final = 3600
 
 
 class Revocation(Struct, rename="camel", frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -62,7 +65,10 @@ class Closed(Struct, frozen=True):
 
 
 class Administer:
-    """See the module. `node`: this node's name; `now_ms`: wall clock; `new_id(prefix)`: a fresh, time-ordered id."""
+    """See the module. `node`: this node's name; `now_ms`: wall clock; `new_id(prefix)`: a fresh, time-ordered id.
+
+    `kept_ms`: how long a token may be good after it was revoked; None if nobody knows.
+    """
 
     def __init__(
         self,
@@ -73,6 +79,7 @@ class Administer:
         node: str,
         now_ms: Callable[[], int],
         new_id: Callable[[str], str],
+        kept_ms: int | None = None,
     ) -> None:
         self._engine = engine
         self._control = control
@@ -80,25 +87,35 @@ class Administer:
         self._node = node
         self._now_ms = now_ms
         self._new_id = new_id
+        self._kept_ms = kept_ms
 
     async def revoke(self, identity: Identity, revocation: Revocation) -> RevocationAnswer:
-        """Revoke. What is unknown, or another organization's, closes nothing. Raises: Forbidden, InvalidInput, Unavailable."""
+        """Revoke. What is unknown, or another organization's, closes nothing.
+
+        Raises: Forbidden, InvalidInput, LimitExceeded (rate_limited: so many are kept for the organization), Unavailable.
+        """
         organization_id = _organization(identity, revocation.organization_id, may_be_any=True)
         if sum(v is not UNSET for v in (revocation.user_id, revocation.token_id, revocation.connection_id)) != 1:
             raise InvalidInput("exactly one of userId, tokenId and connectionId is required", path=())
+        kept_until = None if self._kept_ms is None else self._now_ms() + self._kept_ms
         notice = Revoked(
             organization_id=organization_id,
             user_id=revocation.user_id,
             token_id=revocation.token_id,
             connection_id=revocation.connection_id,
             issued_up_to=self._up_to(organization_id, revocation.user_id),
+            kept_until=kept_until or 0,
         )
         if isinstance(revocation.connection_id, str):
             # A connection is gone once it is closed, unless a ticket opens it anew.
             ticket = await self._tickets.reopens(organization_id, revocation.connection_id)
             return RevocationAnswer(await self._tell(notice, delete=() if ticket is None else (ticket,)), 0)
-        # Kept without end: nobody knows how long a token lives that may still be shown.
-        record = Record(REVOCATIONS, key_of(notice), notices.encode(notice), 1, None)
+        if not self._control.has_room(notice):
+            raise LimitExceeded(
+                f"{MOST_KEPT} revocations are kept for this organization, as many as it may have; with auth.max_token_lifetime they end",
+                retry_after_s=FULL_RETRY_AFTER_S,
+            )
+        record = Record(REVOCATIONS, key_of(notice), notices.encode(notice), 1, kept_until)
         return RevocationAnswer(await self._tell(notice, put=(record,)), 0)
 
     async def disconnect(self, identity: Identity, user_id: str, organization_id: str | UnsetType = UNSET) -> Closed:

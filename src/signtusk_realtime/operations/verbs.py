@@ -72,6 +72,7 @@ def make_verbs(
     new_secret: Callable[[], str],
     opened: Callable[[Connection], None] = lambda connection: None,
     authorizer: Authorizer | None = None,
+    revocations_kept_ms: int | None = None,
 ) -> Verbs:
     """Put the verbs together. `now_ms`: wall clock; `monotonic_s`: a clock that never goes back; the rest as in each verb.
 
@@ -121,5 +122,7 @@ def make_verbs(
         history=History(engine, authorize=authorize),
         documents=documents,
         tickets=tickets,
-        administer=Administer(engine, control, tickets, node=node, now_ms=now_ms, new_id=new_id),
+        administer=Administer(
+            engine, control, tickets, node=node, now_ms=now_ms, new_id=new_id, kept_ms=revocations_kept_ms
+        ),
     )

@@ -138,6 +138,7 @@ def _furnished(
         new_secret=new_secret,
         opened=telling.opened,
         authorizer=authorizer,
+        revocations_kept_ms=_revocations_kept_ms(settings),
     )
     handed = HandedIn(
         hub=hub,
@@ -196,6 +197,12 @@ def _authenticator(settings: Settings, begun: AsyncExitStack) -> Authenticator:
     from signtusk_realtime.service.tokens import make_authenticator  # noqa: PLC0415 - only who has keys loads what they need
 
     return make_authenticator(settings.auth, begun)
+
+
+def _revocations_kept_ms(settings: Settings) -> int | None:
+    lifetime = settings.auth.max_token_lifetime
+    # A token that was made by a clock that is ahead ends later by that; a second for the rounding of its times.
+    return None if lifetime is None else lifetime + 2 * settings.auth.leeway + 2000
 
 
 def document_rules(settings: Settings) -> DocumentRules:

@@ -48,6 +48,7 @@ def rules_of(auth: AuthSettings) -> ClaimRules:
         issuer=auth.issuer,
         audience=auth.audience,
         leeway_ms=auth.leeway,
+        lifetime_ms=auth.max_token_lifetime,
         user_claim=auth.user_claim,
         organization_claim=auth.organization_claim,
         teams_claim=auth.teams_claim,

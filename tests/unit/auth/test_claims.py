@@ -117,6 +117,16 @@ def test_a_token_is_not_made_in_the_future() -> None:
             identity(rules, iat=now_s + seconds, exp=now_s + 2 * 10**9)
 
 
+def test_a_token_may_have_to_end_in_time() -> None:
+    """Where a longest life is set a token must say when it was made, and end so much later at most; by default it lives for any time."""
+    now_s, rules = NOW_MS // 1000, ClaimRules(lifetime_ms=3_600_000, leeway_ms=5000)
+    assert identity(exp=now_s + 10 * 365 * 86_400)
+    assert identity(rules, iat=now_s - 60, exp=now_s + 3540).expires_at == (now_s + 3545) * 1000
+    for claims in ({"exp": now_s + 60}, {"iat": now_s - 60, "exp": now_s + 3542}, {"iat": 0, "exp": now_s + 60}):
+        with pytest.raises(Unauthenticated, match=r"iat|longer"):
+            identity(rules, **claims)
+
+
 @pytest.mark.parametrize("name", ["exp", "nbf", "iat"])
 def test_true_is_no_time(name: str) -> None:
     """Although it would count as one in Python."""

@@ -43,6 +43,7 @@ PROMISED = {
     "auth.issuer": None,
     "auth.audience": None,
     "auth.leeway": 0,
+    "auth.max_token_lifetime": None,
     "auth.user_claim": "sub",
     "auth.organization_claim": "org",
     "auth.teams_claim": "teams",

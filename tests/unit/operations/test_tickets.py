@@ -65,3 +65,14 @@ async def test_only_those_who_asked_lately_are_remembered(node: Node) -> None:
     window.now += BURST / PER_SECOND + 0.001
     assert await window.made("bob", 1) == 1
     assert list(window.tickets._full_at) == [("org123", "bob")]
+
+
+async def test_who_asked_first_and_again_keeps_nobody_else_remembered(node: Node) -> None:
+    """Those are forgotten first whose rate is whole again first, however long others go on."""
+    window = Window(node)
+    await window.made("ada", 10)
+    await window.made("bob", 10)
+    await window.made("ada", 10)
+    window.now += 12 / PER_SECOND
+    await window.made("eve", 1)
+    assert [user for _, user in window.tickets._full_at] == ["ada", "eve"]

@@ -49,6 +49,7 @@ def paths(schemas: SchemaOf, _: ServerLimits) -> Object:
             "invalid_message",
             "unsupported_media_type",
             "payload_too_large",
+            "rate_limited",
             "unavailable",
         ),
         tag="access",

@@ -1,0 +1,147 @@
+"""What is remembered of revocations: as long as it must be, and no more than so many of one organization."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import count
+
+import pytest
+from msgspec import structs
+
+from signtusk_realtime.cluster import control as rules
+from signtusk_realtime.cluster.control import ENDED_KEPT, Control
+from signtusk_realtime.engines.memory import MemoryEngine
+from signtusk_realtime.errors import LimitExceeded
+from signtusk_realtime.operations.administer import Administer, Revocation
+from signtusk_realtime.operations.tickets import Tickets
+from signtusk_realtime.sessions.identity import Identity
+from tests.support.delivery import member, started_node
+
+pytestmark = pytest.mark.virtual_clock
+
+DAY_MS = 86_400_000
+ADMIN = member("admin")
+
+
+class Office:
+    """Revokes, at a time that is told. `kept_ms`: how long tokens may live, None: for any time."""
+
+    def __init__(self, engine: MemoryEngine, kept_ms: int | None) -> None:
+        self.now_ms = 1_800_000_000_000
+        numbers = count()
+        self.control = Control(engine, now_ms=lambda: self.now_ms)
+        self.administer = Administer(
+            engine,
+            self.control,
+            Tickets(engine, now_ms=lambda: self.now_ms, monotonic_s=lambda: 0.0, new_secret=str),
+            node="node",
+            now_ms=lambda: self.now_ms,
+            new_id=lambda prefix: f"{prefix}_{next(numbers)}",
+            kept_ms=kept_ms,
+        )
+
+    async def revoke(self, identity: Identity = ADMIN, **what: str) -> None:
+        await self.administer.revoke(identity, Revocation(**what))
+
+    def refuses(self, **more: object) -> bool:
+        return self.control.is_revoked(structs.replace(member("ada"), issued_at=self.now_ms // 1000 - 5, **more))
+
+
+@asynccontextmanager
+async def office(kept_ms: int | None = None) -> AsyncIterator[Office]:
+    engine = MemoryEngine()
+    it = Office(engine, kept_ms)
+    async with started_node(engine=engine, controlled=it.control.controlled) as node:
+        await it.control.start(node.hub)
+        yield it
+
+
+async def test_without_a_longest_life_revocations_are_for_good() -> None:
+    """A token that lives for ten years does not come back to life."""
+    async with office() as it:
+        await it.revoke(token_id="t1")
+        await it.revoke(user_id="ada")
+        made = it.now_ms // 1000
+        it.now_ms += 3650 * DAY_MS
+        await it.revoke(token_id="other")
+        assert it.refuses(token_id="t1")
+        assert it.control.is_revoked(structs.replace(member("ada"), issued_at=made))
+
+
+async def test_with_a_longest_life_they_are_forgotten_after_it() -> None:
+    """And not before: one that is revoked again counts from then on."""
+    async with office(kept_ms=10 * DAY_MS) as it:
+        await it.revoke(token_id="t1")
+        await it.revoke(token_id="t2")
+        it.now_ms += 5 * DAY_MS
+        await it.revoke(token_id="t2")
+        it.now_ms += 5 * DAY_MS - 1
+        await it.revoke(token_id="t3")
+        assert it.refuses(token_id="t1")
+        it.now_ms += 1
+        await it.revoke(token_id="t4")
+        assert not it.refuses(token_id="t1")
+        assert it.refuses(token_id="t2")
+        it.now_ms += 5 * DAY_MS
+        await it.revoke(token_id="t4")
+        assert not it.refuses(token_id="t2")
+        assert (len(it.control._kept), len(it.control._ends), it.control._counts["org123"]) == (2, 2, 2)
+
+
+async def test_an_organization_has_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its administrator cannot fill the memory of all: more are refused, others are not concerned, and what is known is revoked again."""
+    monkeypatch.setattr(rules, "MOST_KEPT", 5)
+    async with office(kept_ms=DAY_MS) as it:
+        for number in range(5):
+            await it.revoke(token_id=f"t{number}")
+        with pytest.raises(LimitExceeded):
+            await it.revoke(token_id="t5")
+        with pytest.raises(LimitExceeded):
+            await it.revoke(user_id="ada")
+        assert not it.refuses(token_id="t5")
+        await it.revoke(token_id="t4")
+        await it.revoke(connection_id="sse_1")
+        await it.revoke(member("admin", "org9"), token_id="t1")
+        it.now_ms += DAY_MS
+        await it.revoke(token_id="t5")
+        assert it.refuses(token_id="t5")
+
+
+async def test_few_revoked_connections_are_remembered() -> None:
+    """The last ones, for as long as it takes to reopen one."""
+    async with office() as it:
+        for number in range(ENDED_KEPT + 10):
+            await it.revoke(connection_id=f"sse_{number}")
+        assert len(it.control._ended) == ENDED_KEPT
+        assert it.control.is_revoked(member("ada"), f"sse_{ENDED_KEPT + 9}")
+        assert not it.control.is_revoked(member("ada"), "sse_0")
+        assert not it.control.is_revoked(member("ada", "org9"), f"sse_{ENDED_KEPT + 9}")
+
+
+async def test_a_node_that_starts_knows_how_long_to_remember() -> None:
+    """From the records, as from the notices."""
+    engine = MemoryEngine()
+    first = Office(engine, 10 * DAY_MS)
+    async with started_node(engine=engine, controlled=first.control.controlled) as node:
+        await first.control.start(node.hub)
+        await first.revoke(token_id="t1")
+        later = Control(engine, now_ms=lambda: first.now_ms)
+        await later.start(node.hub)
+        assert (later._kept, later._ends) == (first.control._kept, first.control._ends)
+        assert later._ends
+
+
+async def test_what_is_revoked_for_good_is_so_though_it_had_an_end() -> None:
+    """Also the other way round: a node that knows of no longest life has said so."""
+    async with office(kept_ms=DAY_MS) as it:
+        await it.revoke(token_id="t1")
+        it.administer._kept_ms = None
+        await it.revoke(token_id="t1")
+        await it.revoke(token_id="t2")
+        it.administer._kept_ms = DAY_MS
+        await it.revoke(token_id="t2")
+        it.now_ms += 2 * DAY_MS
+        await it.revoke(token_id="t3")
+        assert it.refuses(token_id="t1")
+        assert it.refuses(token_id="t2")
