@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.charts import svg
 from benchmarks.claims import Claim, Column, Goal
 from benchmarks.generator import Figures, figure
 from benchmarks.servers import HERE, OURS
@@ -181,9 +182,10 @@ def markdown(result: Mapping[str, object]) -> str:
 
 
 def write(folder: Path, result: Mapping[str, object]) -> None:
-    """Write results/<claim>.json, and summary.md anew from all that lie in the folder."""
+    """Write results/<claim>.json and its chart, and summary.md anew from all that lie in the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{result['claim']}.json").write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    (folder / f"{result['claim']}.svg").write_text(svg(result))
     sections = [markdown(json.loads(path.read_text())) for path in sorted(folder.glob("*.json"))]
     head = "# Results\n\nMedians of sound runs; made by `python -m benchmarks.run`; how to read them: ../README.md."
     (folder / "summary.md").write_text("\n\n".join([head, *sections]) + "\n")
