@@ -10,10 +10,16 @@ import asyncio
 import time
 from contextlib import closing
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
+
+import msgspec
+from msgspec import UNSET
 
 from signtusk_realtime.delivery.hub import Hub
-from signtusk_realtime.documents.history import GENESIS, Entry, verify
+from signtusk_realtime.documents.canonical import canonical
+from signtusk_realtime.documents.history import GENESIS, Entry, replay, verify
+from signtusk_realtime.documents.refusals import Refused
+from signtusk_realtime.documents.values import Object
 from signtusk_realtime.engines.sqlite import SqliteEngine
 from signtusk_realtime.engines.sqlite.copying import open_for_reading
 from signtusk_realtime.engines.sqlite.reader import Reader
@@ -21,6 +27,7 @@ from signtusk_realtime.errors import InvalidInput
 from signtusk_realtime.events.log import LogName, Snapshot
 from signtusk_realtime.operations.documents import records
 from signtusk_realtime.operations.documents.erase import Erased, erase_user
+from signtusk_realtime.operations.documents.records import Head
 
 PAGE: Final = 200
 
@@ -33,18 +40,21 @@ def verify_document(database: Path, organization_id: str, document_id: str) -> d
         snapshot = _some(reader.records(log, [records.exact(records.head_key(document_id))]), document_id)
         if not snapshot.results[0]:
             raise _no_document(document_id)
-        head = records.decode_head(snapshot.results[0][0].value)
-        entries = _entries(reader, log, document_id, head.oldest + 1, head.version)
-        first = entries[0].header.version if entries else head.version + 1
-        verdict = verify(entries, prev_hash=GENESIS if first == 1 else None, first_version=first)
+        named: dict[str, object] = {"organizationId": organization_id, "documentId": document_id}
+        try:
+            head = records.decode_head(snapshot.results[0][0].value)
+        except msgspec.DecodeError:
+            return named | {"integrity": "broken", "broken": None, "why": "the document itself cannot be read"}
+        entries, unreadable = _entries(reader, log, document_id, head.oldest + 1, head.version)
+        snapshots = _snapshots(reader, log, document_id, head)
+    first = entries[0].header.version if entries else head.version + 1
+    verdict = verify(entries, prev_hash=GENESIS if first == 1 else None, first_version=first)
     integrity, why, version = verdict.integrity, verdict.why, verdict.version
-    if integrity != "broken" and (not entries or entries[-1].header.version != head.version):
-        integrity, why, version = "broken", "the newest version has no entry", head.version
-    elif integrity != "broken" and entries[-1].hash != head.hash:
-        integrity, why, version = "broken", "the document's hash is not that of its newest entry", head.version
-    told: dict[str, object] = {
-        "organizationId": organization_id,
-        "documentId": document_id,
+    if integrity != "broken":
+        fault = unreadable or _fault(head, entries, snapshots)
+        if fault is not None:
+            integrity, (version, why) = "broken", fault
+    told = named | {
         "integrity": integrity,
         "version": head.version,
         "from": first,
@@ -70,16 +80,67 @@ async def _erase(database: Path, organization_id: str, user_id: str) -> Erased:
         await engine.close()
 
 
-def _entries(reader: Reader, log: LogName, document_id: str, first: int, last: int) -> list[Entry]:
+def _fault(head: Head, entries: list[Entry], snapshots: dict[int, Object | None]) -> tuple[int, str] | None:
+    """Say where a document is not what its entries, which are sound, make of it; the values between an erased one and a snapshot are unknown."""
+    if not entries or entries[-1].header.version != head.version:
+        return head.version, "the newest version has no entry"
+    if entries[-1].hash != head.hash:
+        return head.version, "the document's hash is not that of its newest entry"
+    if not head.oldest and head.start != (0 if entries[0].header.kind == "adopt" else 1):
+        return 1, "the document says that it began otherwise"
+    states = [entry.header.state for entry in entries if entry.header.state is not UNSET]
+    if (states or not head.oldest) and head.state != (states[-1] if states else "draft"):
+        return head.version, "the document's state is not the one that its history ends in"
+    data = snapshots.get(head.oldest) if head.oldest else {}
+    for entry in entries:
+        version = entry.header.version
+        try:
+            data = None if data is None else replay(data, [entry])
+        except Refused:
+            if entry.body is not None:
+                return version, "it does not fit the version before"
+            data = None
+        if version in snapshots:
+            kept = snapshots[version]
+            if kept is None or (data is not None and canonical(kept) != canonical(data)):
+                return version, "its snapshot was changed"
+            data = kept
+    if data is not None and canonical(data) != canonical(head.data):
+        return head.version, "the document is not what its history makes of it"
+    return None
+
+
+def _snapshots(reader: Reader, log: LogName, document_id: str, head: Head) -> dict[int, Object | None]:
+    """Give what was stored whole, by version; None for what cannot be read."""
+    found: dict[int, Object | None] = {}
+    for version in range(head.oldest, head.version + 1):
+        if version and (version == head.oldest or version % records.SNAPSHOT_EVERY == 0):
+            query = records.exact(records.snapshot_key(document_id, version))
+            for record in _some(reader.records(log, [query]), document_id).results[0]:
+                try:
+                    found[version] = cast("Object", records.decode_data(record.value))
+                except msgspec.DecodeError:
+                    found[version] = None
+    return found
+
+
+def _entries(
+    reader: Reader, log: LogName, document_id: str, first: int, last: int
+) -> tuple[list[Entry], tuple[int, str] | None]:
+    """Give the entries up to the first that cannot be read, and which that is."""
     found: list[Entry] = []
     while first <= last:
         query = records.versions(records.HISTORY, document_id, first, last, limit=PAGE)
         page = _some(reader.records(log, [query]), document_id).results[0]
-        found += [records.decode_entry(record.value) for record in page]
+        for record in page:
+            try:
+                found.append(records.decode_entry(record.value))
+            except msgspec.DecodeError:
+                return found, (int(record.key.rpartition("\x1f")[2]), "its entry cannot be read")
         if len(page) < PAGE:
             break
         first = found[-1].header.version + 1
-    return found
+    return found, None
 
 
 def _some(snapshot: Snapshot | None, document_id: str) -> Snapshot:

@@ -18,6 +18,7 @@ from signtusk_realtime.engines.engine import Engine
 from signtusk_realtime.errors import Unavailable
 from signtusk_realtime.events.log import Commit, Committed, Key, LogName, Range, Record
 from signtusk_realtime.operations.documents import records
+from signtusk_realtime.operations.documents.records import Remembered
 
 PAGE: Final = 200
 _LAST: Final = "\U0010ffff"
@@ -49,6 +50,9 @@ async def erase_user(engine: Engine, organization_id: str, user_id: str) -> Eras
         if record.key.split("\x1f")[1:2] == [user_id]:
             await _commit(engine, log, Commit(delete=(Key(record.collection, record.key),)))
             changes += 1
+        elif (kept := _answered_without(records.decode_remembered(record.value), user_id)) is not None:
+            await _replace(engine, log, record, records.encode(kept))
+            changes += 1
     return Erased(entries, conflicts, changes)
 
 
@@ -65,6 +69,16 @@ def _without_values(conflict: ConflictRecord, user_id: str) -> ConflictRecord | 
         suggested=msgspec.UNSET,
         hunks=msgspec.UNSET,
     )
+
+
+def _answered_without(remembered: Remembered, user_id: str) -> Remembered | None:
+    """Give somebody else's remembered change without the user's values, which conflicts of its answer may hold; None if it holds none."""
+    answer = msgspec.json.decode(remembered.answer)
+    told = [records.decode_conflict(records.encode(each)) for each in answer.get("conflicts", ())]
+    kept = [_without_values(each, user_id) or each for each in told]
+    if kept == told:
+        return None
+    return msgspec.structs.replace(remembered, answer=msgspec.Raw(records.encode(answer | {"conflicts": kept})))
 
 
 async def _all(engine: Engine, log: LogName, collection: str) -> AsyncIterator[Record]:
