@@ -90,6 +90,23 @@ for _suite in (over_http, over_stream, over_websocket):
 # ---- what is the mount's own
 
 
+async def test_a_stream_that_a_ticket_reopens_is_open_once() -> None:
+    """As on our own server: it has one name, reopening it ends the earlier one, and revoking it ends the ticket."""
+    async with serving_mounted() as it:
+        answer = await call(it.port, "POST", f"/api/realtime/tickets?{IDENTITY}")
+        query, again = f"ticket={answer.json()['ticket']}", {"Last-Event-ID": "x"}
+        async with await StreamPeer.open(it.port, query) as first:
+            connection_id = (await first.message())["connectionId"]
+            async with await StreamPeer.open(it.port, query, again) as second:
+                assert (await second.message())["connectionId"] == connection_id
+                assert list(it.hub.connections) == [connection_id]
+                body = json.dumps({"connectionId": connection_id, "organizationId": "org123"}).encode()
+                json_type = {"Content-Type": "application/json"}
+                revoked = await call(it.port, "POST", "/api/realtime/revocations", json_type, body)
+                assert revoked.json()["closed"] == 1
+        assert (await call(it.port, "GET", f"/api/realtime/events?{query}", again)).code == "unauthenticated"
+
+
 @pytest.mark.parametrize("opened", [WebSocketPeer.open, StreamPeer.open], ids=["websocket", "stream"])
 async def test_a_slow_reader_costs_a_bound(opened: Callable[..., WebSocketPeer | StreamPeer]) -> None:
     """What waits for a peer that does not read stays within the outbox; once it reads it gets the rest, in order."""
