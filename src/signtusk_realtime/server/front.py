@@ -2,9 +2,9 @@
 
 Owns: bounds of heads and bodies in bytes and in time, and the hand-over of a transport.   Not: HTTP parsing and the ASGI side (the base class
 from uvicorn; docs/decisions/0010-front.md names the members we use), what is answered (http/, websocket.py, stream.py).
-Rule 1: a head is at most `head_bytes` long, a pipelined one twice that, and complete within `head_timeout_s`; a body at most `body_bytes`,
-within `body_timeout_s`.
-Rule 2: answers keep the order of their requests: a hand-over and a refusal wait until what came before is answered.
+Rule 1: a head is at most `head_bytes` long, has `MAX_HEADERS` headers at most, and is complete within `head_timeout_s`; a body at most
+`body_bytes`, within `body_timeout_s`.
+Rule 2: answers keep the order of their requests: a hand-over and a refusal wait until what came before is answered. What waits is bounded (intake.py).
 Rule 3: what was refused is told before the connection ends, and nothing that follows is acted on.
 Rule 4: after a hand-over nothing of this object is left: no timer, no parser, no reference.
 """
@@ -13,27 +13,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import httptools
-from uvicorn.config import Config
-from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
-from uvicorn.server import ServerState
 
 from signtusk_realtime.errors import InvalidInput
-from signtusk_realtime.server.deadlines import Deadlines
-from signtusk_realtime.server.entrance import NativeProtocol, ServerLimits
+from signtusk_realtime.server.entrance import NativeProtocol
+from signtusk_realtime.server.intake import SLICE_BYTES, Intake
 from signtusk_realtime.server.origins import VARY
-from signtusk_realtime.server.problems import HeaderPairs, Problem, encode_response, problem, problem_of
+from signtusk_realtime.server.problems import Problem, encode_response, problem, problem_of
 from signtusk_realtime.server.request import RequestHead, announced_bytes, settle_head, target_of
+
+if TYPE_CHECKING:
+    from signtusk_realtime.server.fronts import Fronts
 
 log = logging.getLogger(__name__)
 
 UNREAD_BODY_BYTES: Final = 64 << 10
 """How much may come in within a body that is none of it: chunk extensions and trailers."""
+
+MAX_HEADERS: Final = 100
+"""Of one head. In memory each costs far more than its bytes."""
 
 _VERSIONS: Final = frozenset({"1.0", "1.1"})
 
@@ -45,75 +48,10 @@ class HandOver(NamedTuple):
     head: RequestHead
 
 
-class Tasks(set["asyncio.Task[None]"]):
-    """The application's running answers; the base class adds each, and discards it when it is done. `changed` is called then."""
-
-    def __init__(self, changed: Callable[[], None]) -> None:
-        super().__init__()
-        self._changed = changed
-
-    def discard(self, task: object, /) -> None:
-        """Forget a task that is done."""
-        super().discard(task)
-        self._changed()
-
-
-class Fronts:
-    """What all connections of a server share while they speak HTTP: bounds, the native paths, three timers, who is there.
-
-    `natives`: by path, what takes over a GET. `changed` is called whenever a connection or an answer ended here. `always`: headers of every
-    answer that is given here.
-    """
-
-    def __init__(
-        self,
-        config: Config,
-        *,
-        limits: ServerLimits,
-        natives: Mapping[str, Callable[[], NativeProtocol]],
-        changed: Callable[[], None],
-        always: HeaderPairs = (),
-    ) -> None:
-        self.always = always
-        self.config = config
-        self.limits = limits
-        self.natives = natives
-        self.changed = changed
-        self.state = ServerState()
-        self.state.tasks = Tasks(changed)
-        self.heads: Deadlines[Front] = Deadlines(limits.head_timeout_s, Front.head_late)
-        self.bodies: Deadlines[Front] = Deadlines(limits.body_timeout_s, Front.body_late)
-        self.endings: Deadlines[Front] = Deadlines(limits.close_timeout_s, Front.ending_late)
-        self.is_stopping = False
-
-    def make(self) -> Front:
-        """Make the protocol of a connection that was just accepted."""
-        return Front(self)
-
-    def stop(self) -> None:
-        """Let each connection ask once more: a probe, or a publisher who knows of nothing yet, is answered, and that is its last answer."""
-        self.is_stopping = True
-
-    def end_idle(self) -> None:
-        """Answer what was asked, and end each connection after that."""
-        for front in list(self.state.connections):
-            front.shutdown()
-
-    def abort(self) -> None:
-        """End everything now."""
-        for front in list(self.state.connections):
-            front.transport.abort()
-        for task in self.state.tasks:
-            task.cancel()
-
-    def close(self) -> None:
-        """Let go of the timers."""
-        for deadlines in (self.heads, self.bodies, self.endings):
-            deadlines.close()
-
-
 class Front(HttpToolsProtocol):
     """See the module. One per connection, until it is handed over or ends."""
+
+    flow: Intake
 
     def __init__(self, fronts: Fronts) -> None:
         super().__init__(fronts.config, fronts.state, {}, asyncio.get_running_loop())
@@ -128,6 +66,7 @@ class Front(HttpToolsProtocol):
         self._has_completed = False
         """Whether a head ended within the piece being read."""
         self._head_bytes = 0
+        self._announced_bytes = 0
         self._body_bytes = 0
         self._unread_bytes = 0
         self._is_ended = False
@@ -141,7 +80,7 @@ class Front(HttpToolsProtocol):
         """Begin, with the deadline of the first head."""
         # Why not the base class's: it asks the kernel for both addresses, and a request that is handed over needs neither.
         self.connections.add(self)
-        self.transport, self.flow = transport, FlowControl(transport)
+        self.transport, self.flow = transport, Intake(transport, self.pipeline)
         if self._fronts.is_stopping:
             transport.close()
         else:
@@ -156,19 +95,44 @@ class Front(HttpToolsProtocol):
         self._fronts.changed()
 
     def data_received(self, data: bytes) -> None:
-        """Read, piece by piece: what a piece leaves undone can be counted, what the parser swallows at once cannot."""
-        size = self._fronts.limits.head_bytes
-        for start in range(0, len(data), size):
-            if self._is_ended:
-                return
-            piece = data if len(data) <= size else data[start : start + size]
+        """Read, unless what came before still waits: then this comes although we have stopped reading."""
+        if self.flow.is_held:
+            self._wait(data)
+        else:
+            self._read(data)
+
+    def _read(self, data: bytes) -> None:
+        """Take in slices: what one leaves undone can be counted, what the parser swallows at once cannot."""
+        start = 0
+        while start < len(data) and not self._is_ended:
             if self._hand_over is not None:
-                self._keep(piece)
-            else:
-                self._unset_keepalive_if_required()
-                self._feed(piece)
+                self._keep(data[start:])
+                break
+            if self.pipeline:
+                self._wait(data[start:])
+                break
+            end = start + self._slice_bytes()
+            self._unset_keepalive_if_required()
+            self._feed(data[start:end])
+            start = end
         if self._hand_over is not None:
             self._try_hand_over()
+
+    def _slice_bytes(self) -> int:
+        # Of a body nothing can come that is not part of it.
+        body_bytes = self._announced_bytes - self._body_bytes if self._in_body else 0
+        return max(min(SLICE_BYTES, self._fronts.limits.head_bytes), body_bytes)
+
+    def _wait(self, data: bytes) -> None:
+        if self._hand_over is not None:
+            self._keep(data)
+        elif not self._is_ended:
+            self.flow.hold(data)
+
+    def _read_on(self) -> None:
+        """Take in what waited, now that it does so no longer."""
+        if not (self._is_ended or self.pipeline or self.transport.is_closing()):
+            self._read(self.flow.release())
 
     def _feed(self, piece: bytes) -> None:
         if not self._awaits_head and not self._in_body:
@@ -232,6 +196,8 @@ class Front(HttpToolsProtocol):
         """Take a header; trailers are none (RFC 9110 §6.5.1: they may be ignored)."""
         if self._awaits_head and not self._is_passed_over:
             super().on_header(name, value)
+            if len(self.headers) > MAX_HEADERS:
+                self._refuse(problem("head_too_large", f"a head may have {MAX_HEADERS} headers at most"))
 
     def on_headers_complete(self) -> None:
         """Decide who answers."""
@@ -254,7 +220,8 @@ class Front(HttpToolsProtocol):
             if make is not None:
                 self._hand_over = HandOver(make, RequestHead(b"GET", path, query, self.headers, version))
                 return
-        if announced_bytes(self.headers) > self._fronts.limits.body_bytes:
+        self._announced_bytes = announced_bytes(self.headers)
+        if self._announced_bytes > self._fronts.limits.body_bytes:
             self._refuse(self._body_too_large())
             return
         if self.scheme is None:
@@ -301,6 +268,9 @@ class Front(HttpToolsProtocol):
                 self._say(self._farewell)
             elif self._hand_over is not None:
                 self._try_hand_over()
+        elif not self.pipeline:
+            # Ordering: the last that waited is being answered, and now the next may wait. In a turn of its own: others have theirs in between.
+            self.loop.call_soon(self._read_on)
 
     @property
     def _is_answering(self) -> bool:
@@ -376,6 +346,7 @@ class Front(HttpToolsProtocol):
 
     def _forget(self) -> None:
         self._is_ended = True
+        self.flow.release()
         self._fronts.heads.discard(self)
         self._fronts.bodies.discard(self)
         self._fronts.endings.discard(self)

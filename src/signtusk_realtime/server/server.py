@@ -30,7 +30,7 @@ from signtusk_realtime.operations.verbs import Verbs
 from signtusk_realtime.protocol import codes
 from signtusk_realtime.server.carriers import HEADER_ONLY, Carriers
 from signtusk_realtime.server.entrance import SEND_BUFFER_BYTES, Entrance, NativeProtocol, ServerLimits
-from signtusk_realtime.server.front import Fronts
+from signtusk_realtime.server.fronts import Fronts
 from signtusk_realtime.server.http.app import EVENTS, HttpApi, Part
 from signtusk_realtime.server.origins import OriginPolicy
 from signtusk_realtime.server.proxies import NO_PROXIES, Proxies

@@ -7,6 +7,7 @@ from importlib.metadata import version
 
 import uvicorn.protocols.http.httptools_impl as base
 from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.server import ServerState
 
 
@@ -88,6 +89,8 @@ async def test_the_members_we_extend_are_there() -> None:
     assert protocol.url == b"/a"
     assert (b"host", b"x") in protocol.headers
     assert not protocol.pipeline
+    assert type(protocol.flow) is FlowControl
+    assert list(inspect.signature(FlowControl).parameters) == ["transport"]
     assert not protocol.flow.read_paused
     assert not protocol.cycle.response_started
     assert not protocol.cycle.response_complete
