@@ -21,6 +21,8 @@ class Authenticate:
     def __init__(self, tokens: Authenticator, tickets: Tickets, control: Control, *, now_ms: Callable[[], int]) -> None:
         self._now_ms = now_ms
         self._tokens = tokens
+        # Asked once: looking a protocol's members up costs as much as a handshake's head.
+        self._asks_others = tokens if isinstance(tokens, AsksOthers) else None
         self._tickets = tickets
         self._control = control
 
@@ -33,8 +35,8 @@ class Authenticate:
 
     def awaited(self, credentials: Credentials) -> Awaitable[None] | None:
         """See AsksOthers. Tickets are in the log, which everything needs."""
-        if credentials.ticket is None and isinstance(self._tokens, AsksOthers):
-            return self._tokens.awaited(credentials)
+        if credentials.ticket is None and self._asks_others is not None:
+            return self._asks_others.awaited(credentials)
         return None
 
     async def authenticate(self, credentials: Credentials) -> Identity:
