@@ -44,7 +44,10 @@ class Forbidden(RealtimeError):
 
 
 class LimitExceeded(RealtimeError):
-    """A configured limit was reached; `code` names it, `retry_after_s` says when to come back, where that is known."""
+    """A configured limit was reached; `code` names it, `retry_after_s` says when to come back, where that is known.
+
+    `elsewhere`: the address of another node that has room.
+    """
 
     code = "rate_limited"
 
@@ -55,9 +58,11 @@ class LimitExceeded(RealtimeError):
         code: str | None = None,
         path: tuple[str, ...] | None = None,
         retry_after_s: int | None = None,
+        elsewhere: str | None = None,
     ) -> None:
         super().__init__(message, code=code, path=path)
         self.retry_after_s = retry_after_s
+        self.elsewhere = elsewhere
 
 
 class EventIdReused(RealtimeError):

@@ -19,7 +19,10 @@ from typing import NamedTuple, Self
 from signtusk_realtime.auth.authenticator import Authenticator
 from signtusk_realtime.auth.authorizer import Authorizer
 from signtusk_realtime.auth.development import DevelopmentAuthenticator
+from signtusk_realtime.cluster.balance import Strategy
 from signtusk_realtime.cluster.control import Control
+from signtusk_realtime.cluster.nodes import Node
+from signtusk_realtime.cluster.registry import Registry
 from signtusk_realtime.delivery.hub import Hub
 from signtusk_realtime.documents.policy import PLAIN
 from signtusk_realtime.engines.engine import Engine
@@ -52,6 +55,7 @@ class Serving(NamedTuple):
     server: RealtimeServer
     hub: Hub
     engine: Engine
+    verbs: Verbs
 
     @property
     def port(self) -> int:
@@ -78,8 +82,10 @@ async def serving(
     connection_limits: ConnectionLimits | None = None,
     authorizer: Authorizer | None = None,
     rules: DocumentRules | None = None,
+    node: str = "node_test",
+    strategy: Strategy | None = None,
 ) -> AsyncIterator[Serving]:
-    """Serve until the block ends. `stop` False: the block stops the server itself."""
+    """Serve until the block ends. `stop` False: the block stops the server itself. `strategy`: the engine is shared with other nodes."""
     engine = engine or MemoryEngine()
     control = Control(engine)
     hub = Hub(
@@ -98,17 +104,26 @@ async def serving(
         connection_limits=connection_limits,
         authorizer=authorizer,
         rules=rules,
+        registry=Registry(
+            engine,
+            hub,
+            control,
+            Node(node_id=node, capacity=limits.connections),
+            strategy=strategy or "round_robin",
+            is_shared=strategy is not None,
+        ),
     )
     await engine.start(hub)
     await hub.start()
     await control.start(hub)
     if hub.engine_health.status == "unavailable":
         hub.health(EngineHealth("ok"))
+    await verbs.nodes.start()
     server = make_server(hub, engine, limits=limits, verbs=verbs)
     try:
         await server.start()
         try:
-            yield Serving(server, hub, engine)
+            yield Serving(server, hub, engine, verbs)
         finally:
             if stop:
                 await server.stop()
@@ -128,6 +143,7 @@ def verbs_over(
     connection_limits: ConnectionLimits | None = None,
     authorizer: Authorizer | None = None,
     rules: DocumentRules | None = None,
+    registry: Registry | None = None,
 ) -> Verbs:
     """Give the verbs over a hub and an engine that run."""
     return make_verbs(
@@ -135,7 +151,8 @@ def verbs_over(
         hub,
         control or Control(engine),
         authenticator or DevelopmentAuthenticator(),
-        node="node_test",
+        node="node_test" if registry is None else registry.node_id,
+        registry=registry,
         session_limits=SessionLimits(
             subscriptions=limits.subscriptions, json_depth=limits.json_depth, rates=limits.rates
         ),

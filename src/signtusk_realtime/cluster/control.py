@@ -20,7 +20,8 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 
 from signtusk_realtime.cluster import notices
-from signtusk_realtime.cluster.notices import Disconnected, Notice, Revoked
+from signtusk_realtime.cluster.freshness import Freshness
+from signtusk_realtime.cluster.notices import ConnectionsAsked, Disconnected, Notice, Renewed, Revoked
 from signtusk_realtime.delivery.connection import Connection
 from signtusk_realtime.delivery.expel import expel
 from signtusk_realtime.delivery.hub import Hub
@@ -61,6 +62,9 @@ class Control:
     """
 
     def __init__(self, engine: Engine, *, now_ms: Callable[[], int] = _wall_ms) -> None:
+        self.freshness = Freshness()
+        self.told: Callable[[str, Notice, int], None] = lambda event_id, notice, closed: None
+        """What answers other nodes' notices: their id, themselves, how many connections they closed here."""
         self._engine = engine
         self._now_ms = now_ms
         self._hub: Hub
@@ -77,17 +81,26 @@ class Control:
     async def start(self, hub: Hub) -> None:
         """Learn what was revoked before. The hub follows the control log already. Raises: Unavailable."""
         self._hub = hub
-        first = ""
+        await self.learn()
+
+    async def learn(self) -> None:
+        """Learn what was revoked before; also anew, where the control log was lost. Raises: Unavailable."""
+        first, reached = "", None
         while True:
             snapshot = await self._engine.records(CONTROL_LOG, [Range(REVOCATIONS, first, _LAST_KEY, _PAGE)])
             found = snapshot.results[0]
+            if not first:
+                # Ordering: what is revoked after this look comes as a notice.
+                reached = snapshot.top
             for record in found:
                 notice = notices.decode(record.value)
                 if isinstance(notice, Revoked):
                     self._remember(notice)
             if len(found) < _PAGE:
-                return
+                break
             first = found[-1].key + "\x00"
+        if reached is not None and self.freshness.epoch != reached.epoch:
+            self.freshness.acted(reached.epoch, reached.offset)
 
     def controlled(self, epoch: Epoch, entries: Sequence[Entry]) -> None:
         """Act on notices, in their order."""
@@ -99,6 +112,10 @@ class Control:
             closed = self._act(notice)
             if entry.event_id in self._closed:
                 self._closed[entry.event_id] = closed
+            else:
+                self.told(entry.event_id, notice, closed)
+        if entries:
+            self.freshness.acted(epoch, entries[-1].offset)
 
     def is_revoked(self, identity: Identity, connection_id: str | None = None) -> bool:
         """Say whether what this identity came with was revoked, or the connection of this name that it is about to have again."""
@@ -140,6 +157,8 @@ class Control:
             for connection in concerned:
                 self._hub.end(connection, codes.CLOSE_NORMAL, "disconnected")
             return len(concerned)
+        if isinstance(notice, ConnectionsAsked | Renewed):
+            return 0
         self._remember(notice)
         if isinstance(notice.connection_id, str):
             self._ended[notice.organization_id, notice.connection_id] = None

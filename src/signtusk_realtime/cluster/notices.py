@@ -11,6 +11,8 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from signtusk_realtime.sessions.identity import Identity
+
 
 class Revoked(Struct, tag="revoked", tag_field="notice", rename="camel", frozen=True, omit_defaults=True, kw_only=True):
     """Exactly one of the three is ended: a user's tokens issued up to a moment (seconds since 1970), a token, a connection.
@@ -33,7 +35,21 @@ class Disconnected(Struct, tag="disconnected", tag_field="notice", rename="camel
     user_id: str
 
 
-Notice = Revoked | Disconnected
+class ConnectionsAsked(Struct, tag="connections_asked", tag_field="notice", rename="camel", frozen=True, kw_only=True):
+    """Who is connected of an organization, or of one of its users? Each node answers with its own."""
+
+    organization_id: str
+    user_id: str | UnsetType = UNSET
+
+
+class Renewed(Struct, tag="renewed", tag_field="notice", rename="camel", frozen=True, kw_only=True):
+    """The connection of this name goes on as this identity, whose token was checked by the node that says so. Who has it answers how that went."""
+
+    connection_id: str
+    identity: Identity
+
+
+Notice = Revoked | Disconnected | ConnectionsAsked | Renewed
 
 _encoder: Final = msgspec.json.Encoder()
 _decoder: Final[msgspec.json.Decoder[Notice]] = msgspec.json.Decoder(Notice)

@@ -160,6 +160,12 @@ class Settings:
     )
     trusted_proxies: tuple[str, ...] = _list("addresses and networks of proxies whose `X-Forwarded-For` is believed")
     public_url: str | None = _text(None, "how clients reach this service, where that is not how it listens")
+    load_balancing: Literal["round_robin", "least_connections", "sticky_session"] = _text(
+        "round_robin", "how negotiate spreads clients over nodes"
+    )
+    health_check_interval: int = _number(
+        MINUTE_MS, "how often nodes tell one another how they are; every 2000 ms at the least", 100, DAY_MS, "ms"
+    )
     document_policy: str = _text("plain", "what is guarded in documents: plain, signing, or a TOML or JSON file")
     versionless: Literal["infer", "head", "require"] = _text(
         "infer", "what a change without a base was made on: what its author had seen, head, or it is refused"

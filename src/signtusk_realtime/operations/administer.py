@@ -10,16 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from signtusk_realtime.cluster import notices
+from signtusk_realtime.cluster.asking import Asking, closed_in
 from signtusk_realtime.cluster.control import MOST_KEPT, REVOCATIONS, Control, key_of
-from signtusk_realtime.cluster.notices import Disconnected, Notice, Revoked
-from signtusk_realtime.engines.engine import Engine
-from signtusk_realtime.errors import Forbidden, InvalidInput, LimitExceeded, Unavailable
+from signtusk_realtime.cluster.notices import ConnectionsAsked, Disconnected, Notice, Revoked
+from signtusk_realtime.errors import Forbidden, InvalidInput, LimitExceeded
 from signtusk_realtime.events.ids import Id, check_organization_id
 from signtusk_realtime.events.instants import format_milliseconds
-from signtusk_realtime.events.log import CONTROL_LOG, Commit, Committed, Draft, Key, Record
+from signtusk_realtime.events.log import Key, Record
 from signtusk_realtime.operations.tickets import Tickets
 from signtusk_realtime.sessions.identity import ADMINISTER, ANY_ORGANIZATION, Identity
 
@@ -52,42 +53,47 @@ class OpenConnection(Struct, rename="camel", frozen=True):
     node: str
 
 
-class OpenConnections(Struct, frozen=True):
-    """The connections of an organization, or of one of its users."""
+class OpenConnections(Struct, rename="camel", frozen=True, omit_defaults=True):
+    """The connections of an organization, or of one of its users; without those of nodes that have not answered within a second."""
 
     connections: tuple[OpenConnection, ...]
+    pending_nodes: int = 0
 
 
-class Closed(Struct, frozen=True):
-    """How many connections were closed."""
+class Closed(Struct, rename="camel", frozen=True, omit_defaults=True):
+    """How many connections were closed; without those of nodes that have not answered within a second."""
 
     closed: int
+    pending_nodes: int = 0
+
+
+_encode: Final = msgspec.json.Encoder().encode
+_decode: Final = msgspec.json.Decoder(tuple[OpenConnection, ...]).decode
 
 
 class Administer:
-    """See the module. `node`: this node's name; `now_ms`: wall clock; `new_id(prefix)`: a fresh, time-ordered id.
+    """See the module. `node`: this node's name; `now_ms`: wall clock.
 
     `kept_ms`: how long a token may be good after it was revoked; None if nobody knows.
     """
 
     def __init__(
         self,
-        engine: Engine,
+        asking: Asking,
         control: Control,
         tickets: Tickets,
         *,
         node: str,
         now_ms: Callable[[], int],
-        new_id: Callable[[str], str],
         kept_ms: int | None = None,
     ) -> None:
-        self._engine = engine
+        self._asking = asking
         self._control = control
         self._tickets = tickets
         self._node = node
         self._now_ms = now_ms
-        self._new_id = new_id
         self._kept_ms = kept_ms
+        asking.answer(ConnectionsAsked, self._list)
 
     async def revoke(self, identity: Identity, revocation: Revocation) -> RevocationAnswer:
         """Revoke. What is unknown, or another organization's, closes nothing.
@@ -109,36 +115,48 @@ class Administer:
         if isinstance(revocation.connection_id, str):
             # A connection is gone once it is closed, unless a ticket opens it anew.
             ticket = await self._tickets.reopens(organization_id, revocation.connection_id)
-            return RevocationAnswer(await self._tell(notice, delete=() if ticket is None else (ticket,)), 0)
+            return await self._end(notice, delete=() if ticket is None else (ticket,))
         if not self._control.has_room(notice):
             raise LimitExceeded(
                 f"{MOST_KEPT} revocations are kept for this organization, as many as it may have; with auth.max_token_lifetime they end",
                 retry_after_s=FULL_RETRY_AFTER_S,
             )
         record = Record(REVOCATIONS, key_of(notice), notices.encode(notice), 1, kept_until)
-        return RevocationAnswer(await self._tell(notice, put=(record,)), 0)
+        return await self._end(notice, put=(record,))
 
     async def disconnect(self, identity: Identity, user_id: str, organization_id: str | UnsetType = UNSET) -> Closed:
         """Close a user's connections, on every node; the user may come back. Raises: Forbidden, InvalidInput, Unavailable."""
         own = _organization(identity, organization_id)
-        return Closed(await self._tell(Disconnected(organization_id=own, user_id=user_id)))
+        ended = await self._end(Disconnected(organization_id=own, user_id=user_id))
+        return Closed(ended.closed, ended.pending_nodes)
 
     async def connections(
         self, identity: Identity, user_id: str | None = None, organization_id: str | UnsetType = UNSET
     ) -> OpenConnections:
-        """List who is connected. Raises: Forbidden, InvalidInput."""
+        """List who is connected, on every node. Raises: Forbidden, InvalidInput, Unavailable."""
         own = _organization(identity, organization_id)
-        return OpenConnections(
-            tuple(
-                OpenConnection(
-                    connection_id=connection.connection_id,
-                    user_id=connection.session.identity.user_id,
-                    transport=connection.transport,
-                    connected_at=format_milliseconds(connection.connected_at),
-                    node=self._node,
-                )
-                for connection in self._control.connections(own, user_id)
+        asked = ConnectionsAsked(organization_id=own, user_id=UNSET if user_id is None else user_id)
+        if not self._asking.has_others:
+            return OpenConnections(self._open(asked))
+        told = await self._asking.tell(asked)
+        elsewhere = (connection for answer in told.answers.values() for connection in _decode(answer))
+        return OpenConnections((*self._open(asked), *elsewhere), told.pending)
+
+    async def _list(self, asked: ConnectionsAsked) -> bytes:
+        return _encode(self._open(asked))
+
+    def _open(self, asked: ConnectionsAsked) -> tuple[OpenConnection, ...]:
+        """List who is connected to this node."""
+        user_id = asked.user_id if isinstance(asked.user_id, str) else None
+        return tuple(
+            OpenConnection(
+                connection_id=connection.connection_id,
+                user_id=connection.session.identity.user_id,
+                transport=connection.transport,
+                connected_at=format_milliseconds(connection.connected_at),
+                node=self._node,
             )
+            for connection in self._control.connections(asked.organization_id, user_id)
         )
 
     def _up_to(self, organization_id: str, user_id: str | UnsetType) -> int:
@@ -147,18 +165,12 @@ class Administer:
             return 0
         return max(self._now_ms() // 1000, self._control.revoked_up_to(organization_id, user_id))
 
-    async def _tell(self, notice: Notice, *, put: tuple[Record, ...] = (), delete: tuple[Key, ...] = ()) -> int:
-        """Commit a notice, and with it what is to be remembered and forgotten; give how many connections it closed here."""
-        event_id = self._new_id("ctl")
-        event = Draft(event_id, bytes(32), (), notices.encode(notice))
-        self._control.expect(event_id)
-        try:
-            outcome = await self._engine.commit(CONTROL_LOG, Commit(events=(event,), put=put, delete=delete))
-        finally:
-            closed = self._control.counted(event_id)
-        if not isinstance(outcome, Committed):
-            raise Unavailable("the control log changed its epoch; repeat the call")
-        return closed
+    async def _end(
+        self, notice: Notice, *, put: tuple[Record, ...] = (), delete: tuple[Key, ...] = ()
+    ) -> RevocationAnswer:
+        """Have every node act on a notice that closes connections."""
+        told = await self._asking.tell(notice, put=put, delete=delete)
+        return RevocationAnswer(closed_in(told), told.pending)
 
 
 def _organization(identity: Identity, named: str | UnsetType, *, may_be_any: bool = False) -> str:

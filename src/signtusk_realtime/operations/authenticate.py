@@ -40,7 +40,10 @@ class Authenticate:
         return None
 
     async def authenticate(self, credentials: Credentials) -> Identity:
-        """See the port. Raises: Unauthenticated, Forbidden, Unavailable."""
+        """See the port. Raises: Unauthenticated, Forbidden, Unavailable (also: this node cannot know who was revoked elsewhere)."""
+        if credentials.purpose != "operate":
+            # Operators must see a node that is cut off; what they change is a commit, which it refuses.
+            await self._control.freshness.wait()
         if credentials.ticket is None:
             identity = await self._tokens.authenticate(credentials)
         else:

@@ -14,6 +14,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from msgspec import UNSET
+
+from signtusk_realtime.cluster.registry import name_of_user
 from signtusk_realtime.delivery.connection import Connection
 from signtusk_realtime.delivery.formats import STREAM, Chunk
 from signtusk_realtime.delivery.hub import Hub
@@ -39,10 +42,17 @@ def departure_s(index: int, count: int, within_s: float) -> float:
 
 
 class Drain:
-    """See the module. `random()` gives numbers from 0 to 1."""
+    """See the module. `random()` gives numbers from 0 to 1; `elsewhere(user)` the address of another node, if there is one."""
 
-    def __init__(self, hub: Hub, *, random: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        *,
+        random: Callable[[], float],
+        elsewhere: Callable[[str], str | None] = lambda user: None,
+    ) -> None:
         self._hub = hub
+        self._elsewhere = elsewhere
         self._random = random
         self._is_hurried = False
 
@@ -76,7 +86,11 @@ class Drain:
                 await asyncio.sleep(STEP_S)
 
     def _tell(self, connection: Connection, after_ms: int) -> None:
-        message = encode(Reconnect(reason=codes.CLOSE_RESTARTING.name, after_ms=after_ms))
+        identity = connection.session.identity
+        url = self._elsewhere(name_of_user(identity.organization_id, identity.user_id))
+        message = encode(
+            Reconnect(reason=codes.CLOSE_RESTARTING.name, after_ms=after_ms, url=UNSET if url is None else url)
+        )
         chunks: list[Chunk] = [connection.form.message(message)]
         if connection.form is STREAM:
             # For those who are cut before their time, by a second signal or worse.

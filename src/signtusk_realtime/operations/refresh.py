@@ -8,13 +8,16 @@ Rule 2: what the new token does not allow ends before anything else is delivered
 
 from __future__ import annotations
 
+import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from signtusk_realtime.auth.authenticator import Authenticator, Credentials
+from signtusk_realtime.cluster.asking import Asking
 from signtusk_realtime.cluster.control import Control
+from signtusk_realtime.cluster.notices import Renewed as RenewedNotice
 from signtusk_realtime.delivery.connection import Connection
 from signtusk_realtime.delivery.hub import Hub
-from signtusk_realtime.errors import Forbidden, InvalidInput, Unauthenticated
+from signtusk_realtime.errors import Forbidden, InvalidInput, Unauthenticated, Unavailable
 from signtusk_realtime.events.instants import format_milliseconds
 from signtusk_realtime.operations.authorize import UNASKED, Authorize
 from signtusk_realtime.operations.connect import Connect
@@ -34,8 +37,19 @@ class Renewed(Struct, rename="camel", frozen=True, omit_defaults=True):
     expires_at: str | UnsetType = UNSET
 
 
+class _Answer(Struct, frozen=True, omit_defaults=True):
+    """What another node says who was asked to let a connection go on: None from one that has no such connection of that user."""
+
+    renewed: Renewed | None = None
+    refused: str | None = None
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(_Answer).decode
+
+
 class Refresher:
-    """See the module. `authenticator`: refuses what was revoked too."""
+    """See the module. `authenticator`: refuses what was revoked too. `asking`: reaches connections of other nodes."""
 
     def __init__(
         self,
@@ -45,7 +59,11 @@ class Refresher:
         *,
         control: Control,
         authorize: Authorize = UNASKED,
+        asking: Asking | None = None,
     ) -> None:
+        self._asking = asking
+        if asking is not None:
+            asking.answer(RenewedNotice, self._renew_for_another)
         self._hub = hub
         self._connect = connect
         self._authenticator = authenticator
@@ -61,6 +79,9 @@ class Refresher:
             identity = await self._authenticator.authenticate(Credentials(purpose="connect", bearer=token))
         except (Unauthenticated, Forbidden) as error:
             raise Unauthenticated(error.message, code="invalid_token") from None
+        return await self._renew(connection, identity)
+
+    async def _renew(self, connection: Connection, identity: Identity) -> str | UnsetType:
         if not _is_same(identity, connection.session.identity):
             raise Forbidden(
                 "the token is of another user or organization than the connection's", code="identity_mismatch"
@@ -83,21 +104,50 @@ class Refresher:
         return UNSET if identity.expires_at is None else format_milliseconds(identity.expires_at)
 
     async def by_id(self, connection_id: str, token: str) -> Renewed:
-        """Do the same for a connection that is named, for those who have none to send a message over.
+        """Do the same for a connection of any node that is named, for those who have none to send a message over.
 
         Raises: Unauthenticated, InvalidInput (not_found: no such connection of this token's user), Unavailable.
         """
-        connection = self._hub.connections.get(connection_id)
         try:
-            if connection is None:
-                # The token is looked at all the same: who has none learns nothing of which connections there are.
-                await self._authenticator.authenticate(Credentials(purpose="connect", bearer=token))
-                raise Forbidden("", code="identity_mismatch")
-            return Renewed(expires_at=await self(connection, token))
+            # The token is looked at whether there is such a connection or not: who has none learns nothing of which there are.
+            identity = await self._authenticator.authenticate(Credentials(purpose="connect", bearer=token))
+            connection = self._hub.connections.get(connection_id)
+            if connection is not None:
+                return Renewed(expires_at=await self._renew(connection, identity))
         except Unauthenticated as error:
             raise Unauthenticated(error.message) from None
         except Forbidden:
-            raise InvalidInput("the token's user has no connection of this id", code="not_found") from None
+            raise _unknown() from None
+        return await self._elsewhere(connection_id, identity)
+
+    async def _elsewhere(self, connection_id: str, identity: Identity) -> Renewed:
+        if self._asking is None or not self._asking.has_others:
+            raise _unknown()
+        notice = RenewedNotice(connection_id=connection_id, identity=identity)
+        told = await self._asking.tell(notice, is_enough=lambda answer: _decode(answer) != _Answer())
+        for answer in map(_decode, told.answers.values()):
+            if answer.renewed is not None:
+                return answer.renewed
+            if answer.refused is not None:
+                raise Unauthenticated(answer.refused)
+        if told.pending:
+            raise Unavailable(f"{told.pending} nodes have not said whether they have this connection; repeat the call")
+        raise _unknown()
+
+    async def _renew_for_another(self, notice: RenewedNotice) -> bytes:
+        connection = self._hub.connections.get(notice.connection_id)
+        if connection is None:
+            return _encode(_Answer())
+        try:
+            return _encode(_Answer(renewed=Renewed(expires_at=await self._renew(connection, notice.identity))))
+        except Forbidden:
+            return _encode(_Answer())
+        except Unauthenticated as error:
+            return _encode(_Answer(refused=error.message))
+
+
+def _unknown() -> InvalidInput:
+    return InvalidInput("the token's user has no connection of this id", code="not_found")
 
 
 def _is_same(identity: Identity, before: Identity) -> bool:

@@ -11,7 +11,10 @@ from dataclasses import dataclass
 
 from signtusk_realtime.auth.authenticator import Authenticator
 from signtusk_realtime.auth.authorizer import Authorizer
+from signtusk_realtime.cluster.asking import Asking
 from signtusk_realtime.cluster.control import Control
+from signtusk_realtime.cluster.nodes import UNLIMITED, Node
+from signtusk_realtime.cluster.registry import Registry
 from signtusk_realtime.delivery.connection import Connection
 from signtusk_realtime.delivery.hub import Hub
 from signtusk_realtime.engines.engine import Engine
@@ -23,6 +26,7 @@ from signtusk_realtime.operations.connect import Connect
 from signtusk_realtime.operations.documents.attempt import DocumentRules
 from signtusk_realtime.operations.documents.documents import Documents, make_documents
 from signtusk_realtime.operations.history import History
+from signtusk_realtime.operations.negotiate import Negotiate
 from signtusk_realtime.operations.publish import Publish
 from signtusk_realtime.operations.receive import Receive
 from signtusk_realtime.operations.refresh import Refresher
@@ -46,9 +50,14 @@ class Verbs:
     documents: Documents
     tickets: Tickets
     administer: Administer
+    negotiate: Negotiate
+    nodes: Registry
+    asking: Asking
 
     async def close(self) -> None:
         """End what verbs have begun and not finished."""
+        await self.nodes.close()
+        await self.asking.close()
         await self.receive.close()
         await self.documents.close()
 
@@ -73,11 +82,15 @@ def make_verbs(
     opened: Callable[[Connection], None] = lambda connection: None,
     authorizer: Authorizer | None = None,
     revocations_kept_ms: int | None = None,
+    registry: Registry | None = None,
 ) -> Verbs:
     """Put the verbs together. `now_ms`: wall clock; `monotonic_s`: a clock that never goes back; the rest as in each verb.
 
     `tokens`: checks tokens. `control`: the hub hands it the control log. `node`: this node's name.
+    `registry`: the nodes; by default this one alone.
     """
+    registry = registry or Registry(engine, hub, control, Node(node_id=node, capacity=UNLIMITED))
+    asking = Asking(engine, control, registry, node_id=node, new_id=new_id)
     subscriptions = Subscriptions(engine, hub, new_id=new_id)
     tickets = Tickets(
         engine, now_ms=now_ms, monotonic_s=monotonic_s, new_secret=new_secret, lifetime_ms=ticket_lifetime_ms
@@ -95,7 +108,7 @@ def make_verbs(
         control=control,
         census=Census(connection_limits),
     )
-    refresh = Refresher(hub, connect, authenticate, control=control, authorize=authorize)
+    refresh = Refresher(hub, connect, authenticate, control=control, authorize=authorize, asking=asking)
     return Verbs(
         authenticate=authenticate,
         authorize=authorize,
@@ -122,7 +135,8 @@ def make_verbs(
         history=History(engine, authorize=authorize),
         documents=documents,
         tickets=tickets,
-        administer=Administer(
-            engine, control, tickets, node=node, now_ms=now_ms, new_id=new_id, kept_ms=revocations_kept_ms
-        ),
+        administer=Administer(asking, control, tickets, node=node, now_ms=now_ms, kept_ms=revocations_kept_ms),
+        negotiate=Negotiate(registry, tickets),
+        nodes=registry,
+        asking=asking,
     )

@@ -134,6 +134,7 @@ class Entrance:
         self.subscriptions = verbs.subscriptions
         self.receive = verbs.receive
         self.authorize = verbs.authorize
+        self.nodes = verbs.nodes
         self.policy = policy
         self.always = always
         """Headers of every answer, refusals too."""
@@ -164,9 +165,11 @@ class Entrance:
         Asked twice: before an admission begins, to refuse cheaply, and in the step that opens the connection, to keep the bound exactly.
         """
         if self.is_stopping:
-            raise overloaded("this server is stopping")
+            raise overloaded("this server is stopping", self.nodes.elsewhere())
         if len(self.hub.connections) >= self.limits.connections:
-            raise overloaded(f"this node has {self.limits.connections} connections, as many as it may have")
+            raise overloaded(
+                f"this node has {self.limits.connections} connections, as many as it may have", self.nodes.elsewhere()
+            )
         if admission is not None:
             self.connect.census.check(admission.identity, admission.address)
 

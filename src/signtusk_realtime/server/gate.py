@@ -38,9 +38,10 @@ SLOW_S: Final = 0.005
 RETRY_AFTER_S: Final = (1, 8)
 
 
-def overloaded(message: str) -> LimitExceeded:
-    """Make a refusal that sends each peer back at another second."""
-    return LimitExceeded(message, code="overloaded", retry_after_s=random.randint(*RETRY_AFTER_S))  # noqa: S311  # spreads, keeps no secret
+def overloaded(message: str, elsewhere: str | None = None) -> LimitExceeded:
+    """Make a refusal that sends each peer back at another second, or at once to another node, whose address is given."""
+    after_s = random.randint(*RETRY_AFTER_S)  # noqa: S311 - spreads, keeps no secret
+    return LimitExceeded(message, code="overloaded", retry_after_s=after_s, elsewhere=elsewhere)
 
 
 class Gate:

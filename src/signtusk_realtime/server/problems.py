@@ -61,7 +61,10 @@ class Fault(Struct, frozen=True):
 
 
 class ProblemBody(Struct, rename="camel", frozen=True, omit_defaults=True):
-    """The members of a problem. `reason` and `cursor` go with cursor_expired; what follows them, with what concerns a document."""
+    """The members of a problem. `reason` and `cursor` go with cursor_expired; what follows them, with what concerns a document.
+
+    `url` goes with overloaded: another node that has room, where there is one.
+    """
 
     type: str
     title: str
@@ -76,6 +79,7 @@ class ProblemBody(Struct, rename="camel", frozen=True, omit_defaults=True):
     content_hash: str | UnsetType = UNSET
     conflict: ConflictRecord | UnsetType = UNSET
     edit: EditOutcome | UnsetType = UNSET
+    url: str | UnsetType = UNSET
 
 
 class Problem(Struct, frozen=True):
@@ -145,7 +149,12 @@ def problem_of(error: RealtimeError) -> Problem:
     if isinstance(error, Refused):
         return _problem_of_document(error, code, faults)
     retry_after_s = error.retry_after_s if isinstance(error, LimitExceeded) else None
-    return problem(code, error.message, faults=faults, retry_after_s=retry_after_s)
+    found = problem(code, error.message, faults=faults, retry_after_s=retry_after_s)
+    if isinstance(error, LimitExceeded) and error.elsewhere is not None:
+        # RFC 8288, for WebSocket clients, which show headers of a refusal at most.
+        link = (b"Link", b'<%b>; rel="alternate"' % error.elsewhere.encode("ascii"))
+        return Problem(msgspec.structs.replace(found.body, url=error.elsewhere), (*found.headers, link))
+    return found
 
 
 def _problem_of_document(error: Refused, code: str, faults: tuple[Fault, ...] | UnsetType) -> Problem:

@@ -49,6 +49,7 @@ DEPARTURE_SHARE: Final = 0.8
 ABORT_TIMEOUT_S: Final = 2.0
 """For what was cut to be gone: a turn or two of the loop, and an application that catches its cancellation."""
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+_ANY_ADDRESS: Final = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - compared with, not bound
 
 
 class Address(NamedTuple):
@@ -64,7 +65,7 @@ class RealtimeServer:
     `health`: how the engine is (default: as the hub was told). `port` 0 lets the system choose.
     `metrics`: what is told of this node (default: the hub's counters, with rates since the server was made).
     `tls`: what all listeners speak. `administration`: where operators ask, apart from everybody else; the metrics are open to them there, by the
-    names that `administration_policy` allows (default: `policy`).
+    names that `administration_policy` allows (default: `policy`). `shares_port`: other processes listen on the same one (SO_REUSEPORT).
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class RealtimeServer:
         administration_policy: OriginPolicy | None = None,
         proxies: Proxies = NO_PROXIES,
         carriers: Carriers = HEADER_ONLY,
+        shares_port: bool = False,
     ) -> None:
         self.host = host
         self._port = port
@@ -96,7 +98,9 @@ class RealtimeServer:
         self._servers: list[asyncio.Server] = []
         self._stopping: asyncio.Task[None] | None = None
         self._is_hurried = False
-        self._drain = Drain(hub, random=random.random)
+        self._nodes = verbs.nodes
+        self._shares_port = shares_port
+        self._drain = Drain(hub, random=random.random, elsewhere=verbs.nodes.elsewhere)
         self._waiter: asyncio.Future[None] | None = None
         """Resolved when everybody is gone."""
         self._entrance = Entrance(
@@ -179,12 +183,21 @@ class RealtimeServer:
             raise
         if self._administration is not None:
             log.info("listening for operators", extra=self._administration._asdict())
+        self._nodes.listens(self._url)
         log.info("listening", extra={"host": self.host, "port": self._port})
+
+    @property
+    def _url(self) -> str | None:
+        """How clients reach it; None where it listens on all addresses, which is none to go to."""
+        if self.host in _ANY_ADDRESS:
+            return None
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'http' if self._tls is None else 'https'}://{host}:{self._port}"
 
     async def _listen(self, address: Address, fronts: Fronts) -> int:
         """Listen on every address of a host; give the port."""
         loop = asyncio.get_running_loop()
-        bound = _bind(*address)
+        bound = _bind(*address, shares_port=self._shares_port)
         port: int = bound[0].getsockname()[1]
         sockets = [*bound, *(one.dup() for one in bound for _ in range(ACCEPTED_PER_TURN - 1))]
         limits = self._limits
@@ -210,6 +223,7 @@ class RealtimeServer:
         """Stop as the module says; a call while stopping waits for the same end."""
         if self._stopping is None:
             self._entrance.is_stopping = True
+            self._nodes.leaves(self._url)
             self._stopping = asyncio.get_running_loop().create_task(self._stop())
         await asyncio.shield(self._stopping)
 
@@ -317,7 +331,7 @@ def _remedy(error: OSError) -> str:
     return ""
 
 
-def _bind(host: str, port: int) -> list[socket.socket]:
+def _bind(host: str, port: int, *, shares_port: bool) -> list[socket.socket]:
     """Bind every address of a host to one port."""
     sockets: list[socket.socket] = []
     try:
@@ -327,6 +341,8 @@ def _bind(host: str, port: int) -> list[socket.socket]:
             sockets.append(one)
             one.setblocking(False)
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if shares_port:
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             # Accepted sockets inherit both: no call per connection.
             one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
             one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

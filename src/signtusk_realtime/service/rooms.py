@@ -12,10 +12,13 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from signtusk_realtime import __version__
 from signtusk_realtime.auth.authenticator import Authenticator
 from signtusk_realtime.auth.authorizer import Authorizer
 from signtusk_realtime.auth.development import DevelopmentAuthenticator
 from signtusk_realtime.cluster.control import Control
+from signtusk_realtime.cluster.nodes import Node
+from signtusk_realtime.cluster.registry import Registry
 from signtusk_realtime.config import Settings
 from signtusk_realtime.config.policy import policy_of
 from signtusk_realtime.delivery.connection import Connection
@@ -92,6 +95,7 @@ async def begin(
     begun.callback(rooms.metrics.stop)
     await hub.start()
     await control.start(hub)
+    await rooms.verbs.nodes.start()
     await rooms.verbs.documents.statistics.start()
     rooms.metrics.start()
     return rooms
@@ -116,12 +120,24 @@ def _furnished(
     limits = server_limits(settings)
     session_limits = SessionLimits(subscriptions=limits.subscriptions, json_depth=limits.json_depth, rates=limits.rates)
     pumps = Pumps(max_messages=settings.message_queue_size, max_bytes=settings.outbox_bytes)
+    here = Node(
+        node_id=new_id("node"), url=settings.public_url, capacity=settings.limits.connections, version=__version__
+    )
     verbs = make_verbs(
         engine,
         hub,
         control,
         tokens,
-        node=new_id("node"),
+        node=here.node_id,
+        registry=Registry(
+            engine,
+            hub,
+            control,
+            here,
+            strategy=settings.load_balancing,
+            heartbeat_s=settings.health_check_interval / 1000,
+            is_shared=not isinstance(engine, SqliteEngine),
+        ),
         session_limits=session_limits,
         connection_limits=ConnectionLimits(
             per_organization=settings.limits.connections_per_organization,

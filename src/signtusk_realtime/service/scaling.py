@@ -32,9 +32,9 @@ class RedisCluster:
 
 @dataclass(frozen=True, kw_only=True)
 class LoadBalancing:
-    """How clients are spread over nodes: checked, and without effect while there is one node, which gets them all.
+    """How negotiate spreads clients over nodes (setting load_balancing); with one node it gets them all.
 
-    `health_check_interval`: milliseconds.
+    `health_check_interval`: how often nodes tell one another how they are, in milliseconds; every 2000 at the least.
     """
 
     strategy: Literal["round_robin", "least_connections", "sticky_session"] = "round_robin"
@@ -86,7 +86,7 @@ _OF_SETTING: Final = {
     "connection_timeout": "connection_timeout",
     "message_queue_size": "message_queue_size",
 }
-_STRATEGIES: Final = ("round_robin", "least_connections", "sticky_session")
+_OF_BALANCING: Final = {"load_balancing": "strategy", "health_check_interval": "health_check_interval"}
 
 
 def combined(config: ScalingConfig, settings: Settings) -> Settings:
@@ -96,11 +96,13 @@ def combined(config: ScalingConfig, settings: Settings) -> Settings:
             raise InvalidSettings([f"{own}: a {kind.__name__} is expected, not {type(getattr(config, own)).__name__}"])
     faults = list(_unavailable(config))
     defaults, found = ScalingConfig(), {}
-    for name, ours in _OF_SETTING.items():
+    said: list[tuple[str, str, object, object]] = [(name, ours, config, defaults) for name, ours in _OF_SETTING.items()]
+    said += [(name, ours, config.load_balancing, defaults.load_balancing) for name, ours in _OF_BALANCING.items()]
+    for name, ours, part, default_part in said:
         group, _, own = name.rpartition(".")
-        here = getattr(config, ours)
+        here = getattr(part, ours)
         there = getattr(getattr(settings, group) if group else settings, own)
-        default = getattr(defaults, ours)
+        default = getattr(default_part, ours)
         if here == default:
             here = there
         elif there not in (default, here):
@@ -115,11 +117,11 @@ def combined(config: ScalingConfig, settings: Settings) -> Settings:
 def _unavailable(config: ScalingConfig) -> Iterator[str]:
     if config.redis_cluster.enabled:
         yield "redis_cluster.enabled: Redis is not available in this version; leave it False"
-    if config.load_balancing.strategy not in _STRATEGIES:
-        yield f"load_balancing.strategy: {config.load_balancing.strategy!r} is not one of {', '.join(_STRATEGIES)}"
-    interval: object = config.load_balancing.health_check_interval
-    if not isinstance(interval, int) or isinstance(interval, bool) or interval < 1:
-        yield f"load_balancing.health_check_interval: {interval!r} is not a number of milliseconds above 0"
+    for name, ours in _OF_BALANCING.items():
+        try:
+            SETTINGS[name].check(getattr(config.load_balancing, ours))
+        except ConfigurationError as error:
+            yield f"load_balancing.{ours}: {error.message}"
 
 
 def _read(kind: type[T], values: Mapping[str, object], at: str, faults: list[str]) -> T:

@@ -10,7 +10,11 @@ import pytest
 from msgspec import structs
 
 from signtusk_realtime.cluster import control as rules
+from signtusk_realtime.cluster.asking import Asking
 from signtusk_realtime.cluster.control import ENDED_KEPT, Control
+from signtusk_realtime.cluster.nodes import Node
+from signtusk_realtime.cluster.registry import Registry
+from signtusk_realtime.delivery.hub import Hub
 from signtusk_realtime.engines.memory import MemoryEngine
 from signtusk_realtime.errors import LimitExceeded
 from signtusk_realtime.operations.administer import Administer, Revocation
@@ -29,16 +33,23 @@ class Office:
 
     def __init__(self, engine: MemoryEngine, kept_ms: int | None) -> None:
         self.now_ms = 1_800_000_000_000
-        numbers = count()
         self.control = Control(engine, now_ms=lambda: self.now_ms)
+        self.administer: Administer
+        self._engine = engine
+        self._kept_ms = kept_ms
+
+    def open(self, hub: Hub) -> None:
+        numbers = count()
+        registry = Registry(self._engine, hub, self.control, Node(node_id="node"))
         self.administer = Administer(
-            engine,
+            Asking(
+                self._engine, self.control, registry, node_id="node", new_id=lambda prefix: f"{prefix}_{next(numbers)}"
+            ),
             self.control,
-            Tickets(engine, now_ms=lambda: self.now_ms, monotonic_s=lambda: 0.0, new_secret=str),
+            Tickets(self._engine, now_ms=lambda: self.now_ms, monotonic_s=lambda: 0.0, new_secret=str),
             node="node",
             now_ms=lambda: self.now_ms,
-            new_id=lambda prefix: f"{prefix}_{next(numbers)}",
-            kept_ms=kept_ms,
+            kept_ms=self._kept_ms,
         )
 
     async def revoke(self, identity: Identity = ADMIN, **what: str) -> None:
@@ -54,6 +65,7 @@ async def office(kept_ms: int | None = None) -> AsyncIterator[Office]:
     it = Office(engine, kept_ms)
     async with started_node(engine=engine, controlled=it.control.controlled) as node:
         await it.control.start(node.hub)
+        it.open(node.hub)
         yield it
 
 
@@ -125,6 +137,7 @@ async def test_a_node_that_starts_knows_how_long_to_remember() -> None:
     first = Office(engine, 10 * DAY_MS)
     async with started_node(engine=engine, controlled=first.control.controlled) as node:
         await first.control.start(node.hub)
+        first.open(node.hub)
         await first.revoke(token_id="t1")
         later = Control(engine, now_ms=lambda: first.now_ms)
         await later.start(node.hub)

@@ -35,6 +35,8 @@ PROMISED = {
     "allowed_origins": (),
     "trusted_proxies": (),
     "public_url": None,
+    "load_balancing": "round_robin",
+    "health_check_interval": 60_000,
     "auth.mode": "development",
     "auth.secret": None,
     "auth.public_key": None,

@@ -48,13 +48,15 @@ def test_the_originals_object_is_read() -> None:
 
 
 def test_every_field_reaches_the_settings() -> None:
-    """None of the four numbers is for show."""
+    """None of the numbers and words is for show."""
     settings = RealtimeService(ScalingConfig.from_dict(ORIGINAL)).settings
     assert settings == Settings(
         limits=LimitSettings(connections=5000),
         heartbeat_interval=20_000,
         connection_timeout=60_000,
         message_queue_size=500,
+        load_balancing="least_connections",
+        health_check_interval=30_000,
     )
 
 

@@ -1,11 +1,12 @@
-"""Tickets, revocations, and who is connected.
+"""Where to connect, tickets, revocations, and who is connected.
 
-Owns: the form of the calls.   Not: what they do (operations/tickets.py, operations/administer.py).
+Owns: the form of the calls.   Not: what they do (operations/negotiate.py, operations/tickets.py, operations/administer.py).
 """
 
 from __future__ import annotations
 
 from typing import Final
+from urllib.parse import quote
 
 from msgspec import UNSET, UnsetType
 from msgspec.json import Decoder
@@ -18,6 +19,7 @@ from signtusk_realtime.operations.refresh import Renewal
 from signtusk_realtime.operations.verbs import Verbs
 from signtusk_realtime.server.entrance import ServerLimits
 from signtusk_realtime.server.http.bodies import answer, read_body
+from signtusk_realtime.server.http.openapi.served import MOUNTED_AT
 from signtusk_realtime.server.request import IDENTITY_PARAMETERS, credentials_of, invalid_parameter, parse_query
 from signtusk_realtime.sessions.identity import Identity
 
@@ -39,6 +41,15 @@ class Access:
         credentials = credentials_of("connect", request.scope["headers"], query)
         identity = await self._verbs.authenticate.authenticate(credentials)
         return answer(await self._verbs.tickets.issue(identity))
+
+    async def negotiate(self, request: Request) -> Response:
+        """Say where to connect, with a ticket that does."""
+        query = parse_query(request.scope["query_string"], IDENTITY_PARAMETERS)
+        credentials = credentials_of("connect", request.scope["headers"], query)
+        identity = await self._verbs.authenticate.authenticate(credentials)
+        mounted_at = str(request.scope.get(MOUNTED_AT, "")).rstrip("/")
+        here = f"{request.url.scheme}://{request.url.netloc}{quote(mounted_at)}"
+        return answer(await self._verbs.negotiate(identity, here))
 
     async def revoke(self, request: Request) -> Response:
         """Revoke a user's tokens, a token, or a connection."""

@@ -56,6 +56,7 @@ DOCUMENT: Final = "/api/realtime/documents/{document_id:path}"
 """An id may have slashes in it, written %2F; the longer paths are looked at first."""
 RESOLVE: Final = "/api/realtime/conflicts/{document_id:path}/resolve"
 TICKETS: Final = "/api/realtime/tickets"
+NEGOTIATE: Final = "/api/realtime/negotiate"
 REVOCATIONS: Final = "/api/realtime/revocations"
 CONNECTIONS: Final = "/api/realtime/connections"
 REFRESH: Final = "/api/realtime/connections/{connectionId}/refresh"
@@ -127,6 +128,7 @@ class HttpApi:
                 Route(DOCUMENT, documents.read, methods=["GET"]),
                 Route(RESOLVE, documents.resolve, methods=["POST"]),
                 Route(TICKETS, access.ticket, methods=["POST"]),
+                Route(NEGOTIATE, access.negotiate, methods=["POST"]),
                 Route(REVOCATIONS, access.revoke, methods=["POST"]),
                 Route(CONNECTIONS, access.list_connections, methods=["GET"]),
                 Route(CONNECTIONS, access.close_connections, methods=["DELETE"]),

@@ -99,6 +99,12 @@ MORE_OF_PROBLEMS: Final[Mapping[str, dict[str, Any]]] = {
 """Members that only some problems have."""
 
 TICKET: Final = {"ticket": "tkt_Jv3hV9mY1rXq7wKp0dBt2A", "expiresAt": "2026-11-22T18:49:52.123Z"}
+NEGOTIATED: Final = {
+    "url": "https://node2.example.com",
+    "transports": ["websocket", "sse"],
+    "ticket": "tkt_Jv3hV9mY1rXq7wKp0dBt2A",
+    "node": "node_01936c1f9a3e7cc5",
+}
 REVOCATION: Final = {"userId": "user123"}
 REVOKED: Final = {"closed": 2, "pendingNodes": 0}
 CONNECTIONS: Final = {

@@ -1,6 +1,6 @@
-"""Calls about access: tickets, revocations, connections.
+"""Calls about access: where to connect, tickets, revocations, connections.
 
-Owns: their descriptions.   Not: what they do (operations/tickets.py, operations/administer.py).
+Owns: their descriptions.   Not: what they do (operations/negotiate.py, operations/tickets.py, operations/administer.py).
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from typing import Final
 
 from signtusk_realtime.events.ids import Id
 from signtusk_realtime.operations.administer import Closed, OpenConnections, Revocation, RevocationAnswer
+from signtusk_realtime.operations.negotiate import Negotiated
 from signtusk_realtime.operations.refresh import Renewal, Renewed
 from signtusk_realtime.operations.tickets import TicketAnswer
 from signtusk_realtime.server.entrance import ServerLimits
@@ -24,7 +25,7 @@ from signtusk_realtime.server.http.openapi.parts import (
     ref,
 )
 
-TYPES: Final = (TicketAnswer, Revocation, RevocationAnswer, OpenConnections, Closed, Renewal, Renewed)
+TYPES: Final = (Negotiated, TicketAnswer, Revocation, RevocationAnswer, OpenConnections, Closed, Renewal, Renewed)
 _ADMINISTER: Final = "Needs the scope `realtime:admin`; a service names the organization."
 _SERVICES: Final = " With `*` it revokes services."
 
@@ -98,6 +99,18 @@ def paths(schemas: SchemaOf, _: ServerLimits) -> Object:
     }
     return {
         "/api/realtime/connections/{connectionId}/refresh": {"post": refresh},
+        "/api/realtime/negotiate": {
+            "post": operation(
+                "negotiate",
+                "Be sent to a node",
+                "One that has room, chosen by the setting `load_balancing`, with a one-time ticket for whoever asks. `/ws` and "
+                "`/api/realtime/events` lie below `url`. With one node it is that one.",
+                parameters=identity(schemas),
+                answers={200: json_answer("Where to connect.", ref("Negotiated"), examples.NEGOTIATED)},
+                problems=(*WITH_IDENTITY, "rate_limited", "overloaded", "unavailable"),
+                tag="access",
+            )
+        },
         "/api/realtime/tickets": {
             "post": operation(
                 "issueTicket",
@@ -118,7 +131,7 @@ def paths(schemas: SchemaOf, _: ServerLimits) -> Object:
                 _ADMINISTER,
                 parameters=[user, *identity(schemas)],
                 answers={200: json_answer("The open connections.", ref("OpenConnections"), examples.CONNECTIONS)},
-                problems=(*WITH_IDENTITY, "invalid_message"),
+                problems=(*WITH_IDENTITY, "invalid_message", "unavailable"),
                 tag="access",
             ),
             "delete": operation(
