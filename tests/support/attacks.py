@@ -120,6 +120,45 @@ async def messages(port: int, size: int) -> None:
     assert await _closed_while_sending(port, b"", message * 1000, size // 1000) == 4429
 
 
+async def fragment_floods(port: int, size: int) -> None:
+    """Valid messages in thousands of empty pieces, which cost as much to read as whole ones: 4429."""
+    message = client_frame(TEXT, b'{"type":', final=False, mask=PLAIN)
+    message += client_frame(CONTINUATION, final=False, mask=PLAIN) * 4000
+    message += client_frame(CONTINUATION, b'"ping"}', mask=PLAIN)
+    assert await _closed_while_sending(port, b"", message, size) == 4429
+
+
+async def many_inflated(port: int, size: int) -> None:
+    """Thousands of messages of 80 bytes at once, each of which is as long as a message may be when it is inflated: 4429."""
+    compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
+    packed = compressor.compress(b" " * 65_536) + compressor.flush(zlib.Z_SYNC_FLUSH)
+    message = client_frame(TEXT, packed.removesuffix(b"\x00\x00\xff\xff"), rsv=DEFLATED, mask=PLAIN)
+    assert await _closed_while_sending(port, b"", message * 1000, size // 1000, deflate=True) == 4429
+
+
+async def _poured_behind_a_refusal(port: int) -> None:
+    offer = {"Sec-WebSocket-Protocol": "signtusk.v1, bearer.nobody"}
+    pongs_of_a_megabyte = client_frame(PONG, mask=PLAIN) * 175_000
+    async with await WebSocketPeer.open(port, "", offer) as peer:
+        assert (await peer.closed())[0] == 4501
+        poured = 0
+        with contextlib.suppress(OSError):
+            async with asyncio.timeout(PATIENCE_S):
+                while poured < 64:
+                    peer.writer.write(pongs_of_a_megabyte)
+                    await peer.writer.drain()
+                    poured += 1
+        # What the kernels of both sides hold; the server takes none of it.
+        assert poured < 32, poured
+
+
+async def poured_behind_refusals(port: int, size: int) -> None:
+    """Without a token, refused by a close frame, and frames without end behind it: not read, and cut by the deadline."""
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(size):
+            tasks.create_task(_poured_behind_a_refusal(port))
+
+
 async def deep_messages(port: int, size: int) -> None:
     """Nesting as deep as a message's length allows: each refused by a message, after twenty 4509; one that is too long: 1009."""
     deep = client_frame(TEXT, b"[" * 65_536, mask=PLAIN)
@@ -172,6 +211,22 @@ async def header_floods(port: int, size: int) -> None:
         assert (answer.status, answer.code) == refusal, first
 
 
+async def _pipelined(port: int, size: int) -> None:
+    async with await Peer.connect(port) as peer:
+        sending = asyncio.create_task(_pour(peer, request("GET", "/a"), size))
+        async with asyncio.timeout(PATIENCE_S):
+            for _ in range(size):
+                assert (await peer.answer()).status == 404
+        await sending
+
+
+async def pipelined(port: int, size: int) -> None:
+    """Requests without end on a few connections: answered one after the other, and the rest waits on the line."""
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(4):
+            tasks.create_task(_pipelined(port, size // 4))
+
+
 async def _slow_head(port: int) -> None:
     async with await Peer.connect(port) as peer:
         await peer.send(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n")
@@ -211,17 +266,21 @@ QUICK: Final = (
     Attack("empty fragments", empty_fragments, 50_000, 1_000_000, "fragments of one message"),
     Attack("ping flood", pings, 50_000, 1_000_000, "pings"),
     Attack("pong flood", pongs, 50_000, 1_000_000, "pongs"),
+    Attack("fragment flood", fragment_floods, 40, 250, "messages of 4000 empty fragments"),
+    Attack("many inflated", many_inflated, 10_000, 500_000, "messages of 80 bytes that are 64 KB"),
     Attack("message flood", messages, 20_000, 500_000, "messages"),
     Attack("deep messages", deep_messages, 10, 200, "pairs of messages"),
     Attack("deep bodies", deep_bodies, 5, 100, "triples of bodies, nested 100 000 deep"),
     Attack("header floods", header_floods, 40, 400, "times 50 KB, five ways"),
+    Attack("pipelined requests", pipelined, 16_000, 100_000, "requests"),
     Attack("bad handshakes", many_handshakes, 100, 2000, "handshakes"),
 )
 LASTING: Final = (
     Attack("slow heads", slow_heads, 200, 1000, "connections"),
     Attack("silent sockets", silence, 300, 2000, "connections"),
+    Attack("poured behind refusals", poured_behind_refusals, 4, 20, "connections"),
 )
-"""As long as the server waits for a head; they may run at once."""
+"""As long as the server waits for a head, or for a peer to close; they may run at once."""
 
 
 # ---- the others
