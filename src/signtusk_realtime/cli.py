@@ -95,11 +95,10 @@ def serve(config: Path | None = None, **options: str) -> int:
     except ModuleNotFoundError as error:
         _say_what_is_missing(error)
     try:
-        run_server(configuration)
+        return run_server(configuration)
     except RealtimeError as error:
         log.error("cannot serve", extra={"reason": error.message})  # noqa: TRY400 - the reason is known, a traceback tells nothing more
         return FAILED
-    return DONE
 
 
 def check_config(config: Path | None = None, **options: str) -> int:

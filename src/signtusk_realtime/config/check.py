@@ -91,6 +91,11 @@ def _tls_faults(tls: TlsSettings) -> list[str]:
     return []
 
 
+def is_shared(settings: Settings) -> bool:
+    """Say whether several nodes may use one log."""
+    return bool(getattr(settings, "redis", ()))
+
+
 def contradictions(settings: Settings) -> list[str]:
     """Name what does not fit together. Every value alone is allowed."""
     faults: list[str] = []
@@ -108,6 +113,11 @@ def contradictions(settings: Settings) -> list[str]:
             " bind a loopback address such as 127.0.0.1"
         )
     faults += _tls_faults(settings.tls)
+    if settings.workers > 1 and not is_shared(settings):
+        faults.append(
+            f"workers: {settings.workers} processes cannot share the embedded database, which one process owns;"
+            " give them redis, or take workers = 1"
+        )
     if limits.payload_bytes > limits.body_bytes:
         faults.append(
             f"limits.payload_bytes: {limits.payload_bytes} bytes do not fit into limits.body_bytes ({limits.body_bytes});"

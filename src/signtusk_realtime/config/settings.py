@@ -128,9 +128,13 @@ class Settings:
 
     host: str = _text("127.0.0.1", "address to listen on")
     port: int = _number(8080, "port to listen on; 0 takes a free one", 0, 65_535)
+    workers: int = _number(1, "processes that serve the port, one for each core; more than one need Redis", 1, 1024)
     admin_host: str = _text("127.0.0.1", "address of the listener for operators, which only they should reach")
     admin_port: int | None = _number(
-        None, "its port; then metrics, revocations and connections are served there and nowhere else", 0, 65_535
+        None,
+        "its port; then metrics, revocations and connections are served there and nowhere else; of several workers, each has the next",
+        0,
+        65_535,
     )
     database: str = _text(":memory:", "file of the embedded database, or :memory:")
     durability: Literal["full", "normal"] = _text(

@@ -35,7 +35,7 @@ _IN_FILES: Final = {setting.name + FILE: setting for setting in SETTINGS.values(
 _BY_FILE_VARIABLE: Final = {setting.variable + FILE.upper(): setting for setting in _IN_FILES.values()}
 _GROUPS: Final = {name.rpartition(".")[0] for name in SETTINGS} - {""}
 LATER: Final = (
-    "redis", "redis_prefix", "redis_wait", "redis_allow_unsafe", "workers",
+    "redis", "redis_prefix", "redis_wait", "redis_allow_unsafe",
 )  # fmt: skip
 """What other versions may know, and this one does not: whoever names it made no mistake in writing."""
 _LATER_VARIABLES: Final = {PREFIX + name.replace(".", "_").upper() for name in LATER}

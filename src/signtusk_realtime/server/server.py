@@ -197,7 +197,7 @@ class RealtimeServer:
     async def _listen(self, address: Address, fronts: Fronts) -> int:
         """Listen on every address of a host; give the port."""
         loop = asyncio.get_running_loop()
-        bound = _bind(*address, shares_port=self._shares_port)
+        bound = bind(*address, shares_port=self._shares_port)
         port: int = bound[0].getsockname()[1]
         sockets = [*bound, *(one.dup() for one in bound for _ in range(ACCEPTED_PER_TURN - 1))]
         limits = self._limits
@@ -233,10 +233,10 @@ class RealtimeServer:
         self._drain.hurry()
         self._changed()
 
-    async def run(self, *, ends_process: bool = False) -> None:
+    async def run(self, *, ends_process: bool = False, started: Callable[[], object] | None = None) -> None:
         """Serve until SIGTERM or SIGINT, then stop; a second signal ends the waiting. SIGHUP has the certificate read again.
 
-        `ends_process`: the process ends with it, and signals until then cut nothing off.
+        `ends_process`: the process ends with it, and signals until then cut nothing off. `started`: called once it listens.
         """
         loop = asyncio.get_running_loop()
         asked: asyncio.Future[None] = loop.create_future()
@@ -252,6 +252,8 @@ class RealtimeServer:
             loop.add_signal_handler(number, on_signal)
         if self._tls is not None:
             loop.add_signal_handler(signal.SIGHUP, self._tls.reload)
+        if started is not None:
+            started()
         try:
             await asked
         finally:
@@ -331,8 +333,8 @@ def _remedy(error: OSError) -> str:
     return ""
 
 
-def _bind(host: str, port: int, *, shares_port: bool) -> list[socket.socket]:
-    """Bind every address of a host to one port."""
+def bind(host: str, port: int, *, shares_port: bool) -> list[socket.socket]:
+    """Bind every address of a host to one port; 0 takes a free one. Raises: ConfigurationError."""
     sockets: list[socket.socket] = []
     try:
         found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)

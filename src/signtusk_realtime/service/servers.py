@@ -28,9 +28,15 @@ _foreign: Final = re.compile(r"[?#{}%\s\x00-\x1f\x7f]").search
 
 
 def make_server(
-    service: RealtimeService, *, port: int | None = None, websocket_path: str = WEBSOCKET_PATH
+    service: RealtimeService,
+    *,
+    port: int | None = None,
+    websocket_path: str = WEBSOCKET_PATH,
+    shares_port: bool = False,
 ) -> RealtimeServer:
     """Make the native server of a running service, on the address its settings name. Who asked starts it, and stops it before `cleanup`.
+
+    `shares_port`: other processes listen on the same one.
 
     Raises: Unavailable if the service does not run, ConfigurationError if the package was installed without what a native server needs.
     """
@@ -58,6 +64,7 @@ def make_server(
         websocket_path=websocket_path,
         proxies=rooms.proxies,
         carriers=rooms.carriers,
+        shares_port=shares_port,
     )
 
 

@@ -12,6 +12,7 @@ from signtusk_realtime.errors import ConfigurationError
 PROMISED = {
     "host": "127.0.0.1",
     "port": 8080,
+    "workers": 1,
     "admin_host": "127.0.0.1",
     "admin_port": None,
     "database": "signtusk-realtime.db",
