@@ -94,6 +94,7 @@ async def serving(
         pong_timeout_s=pong_timeout_s,
         closed=lambda connection, code: verbs.connect.closed(connection),
         controlled=control.controlled,
+        replaying=control.freshness.check,
     )
     verbs = verbs_over(
         hub,

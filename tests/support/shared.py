@@ -44,6 +44,8 @@ class NodeEngine(MemoryEngine):
     def __init__(self, memory: SharedMemory, clock: Callable[[], int]) -> None:
         super().__init__(clock=clock)
         self._memory = memory
+        self.is_deaf = False
+        """Whether it is told nothing of other nodes' commits, though it reaches them."""
         self._is_cut_off = False
         self._missed: list[tuple[LogName, Epoch, Sequence[Entry]]] = []
 
@@ -54,7 +56,7 @@ class NodeEngine(MemoryEngine):
         self._is_cut_off = True
 
     def mend(self) -> None:
-        self._is_cut_off = False
+        self._is_cut_off = self.is_deaf = False
         missed, self._missed = self._missed, []
         for log, epoch, entries in missed:
             self._running().appended(log, epoch, entries)
@@ -70,7 +72,7 @@ class NodeEngine(MemoryEngine):
         return outcome
 
     def hear(self, log: LogName, epoch: Epoch, entries: Sequence[Entry]) -> None:
-        if self._is_cut_off:
+        if self._is_cut_off or self.is_deaf:
             self._missed.append((log, epoch, entries))
         elif log in self._followed and self._sink is not None:
             self._tell(self._sink.appended, log, epoch, entries)

@@ -63,6 +63,11 @@ class Freshness:
         self._looks.append(_Look(top.epoch, top.offset, begun_at))
         self._settle()
 
+    def check(self) -> None:
+        """Refuse what nobody may be shown who was revoked. Raises: Unavailable, if this node is stale."""
+        if self.is_stale:
+            raise Unavailable("this node cannot learn who was revoked, and replays nothing until it can")
+
     async def wait(self) -> None:
         """Wait until this node is fresh. Raises: Unavailable, after a while."""
         if not self.is_stale:

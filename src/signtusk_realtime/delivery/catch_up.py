@@ -51,7 +51,7 @@ log = logging.getLogger(__name__)
 class CatchUp:
     """See the module. `joined` puts a connection into live delivery, `lost_track` tells it to reload (reason).
 
-    `failed` ends a connection for which reading on failed by an error of ours.
+    `failed` ends a connection for which reading on failed by an error of ours. `check` raises while nothing may be replayed (Unavailable).
     """
 
     def __init__(
@@ -64,7 +64,9 @@ class CatchUp:
         lost_track: Callable[[Connection, str], None],
         failed: Callable[[Connection], None],
         counters: Counters,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
+        self._check = check
         self._engine = engine
         self._tails = tails
         self._floors = floors
@@ -185,6 +187,7 @@ class CatchUp:
         """Write one page, and join where that was the last; say whether there is more to do for it now."""
         if not _is_wanting(connection):
             return False
+        self._check()
         organization, place = connection.organization, connection.place
         assert place is not None, "who is behind has a place"
         here = organization.here

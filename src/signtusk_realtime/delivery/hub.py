@@ -56,6 +56,7 @@ class Hub:
     `controlled`, `health_changed`: what is done with entries of the control log and with the engine's health.
     `counters`: where it counts; by default its own.
     `flusher`: when pending items are written; by default at the end of each turn of the loop.
+    `replaying`: raises Unavailable while nobody may be shown what lies behind: what this node does not know could forbid it.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Hub:
         health_changed: Callable[[EngineHealth], None] = lambda health: None,
         counters: Counters | None = None,
         flusher: Flusher | None = None,
+        replaying: Callable[[], None] = lambda: None,
     ) -> None:
         self.counters = Counters() if counters is None else counters
         self.connections: dict[str, Connection] = {}
@@ -102,6 +104,7 @@ class Hub:
             lost_track=self.resync,
             failed=lambda connection: self.end(connection, codes.CLOSE_INTERNAL),
             counters=self.counters,
+            check=replaying,
         )
         self._progress = Progress(connection_timeout_s, self._stalled)
         self._given_flusher = flusher

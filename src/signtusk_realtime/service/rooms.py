@@ -79,6 +79,7 @@ async def begin(
         tail_bytes=settings.tail_bytes,
         closed=telling.closed,
         controlled=control.controlled,
+        replaying=control.freshness.check,
     )
     # Ordering: what ends a part is noted before the part begins, for it may fail half-way; ending what never began does nothing.
     begun.push_async_callback(listeners.close)
