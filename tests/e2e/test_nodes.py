@@ -274,8 +274,10 @@ async def test_a_stale_node_replays_nothing() -> None:
         refused = await call(two.b.port, "POST", NEGOTIATE, bearer("user3"))
         assert (refused.status, refused.code) == (503, "unavailable")
         await peer.ask({"type": "subscribe", "subscription": EVERYTHING, "cursor": "earliest"})
-        await peer.ask({"type": "ping"})
-        assert [(await peer.message())["type"] for _ in range(2)] == ["subscribed", "pong"]
+        assert (await peer.message())["type"] == "subscribed"
+        for _ in range(5):
+            await peer.ask({"type": "ping"})
+            assert (await peer.message())["type"] == "pong"
         two.at_b.mend()
         shown = (await peer.message())["event"]
         assert isinstance(shown, dict)
