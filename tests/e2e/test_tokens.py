@@ -478,11 +478,12 @@ async def test_a_key_server_that_hangs_shuts_nobody_out() -> None:
         await until(lambda: not it.entrance.natives)
 
 
-async def test_the_admission_of_a_stream_that_left_ends() -> None:
+@pytest.mark.parametrize(("path", "headers"), [(EVENTS, {}), ("/ws", UPGRADE)], ids=["event stream", "WebSocket"])
+async def test_the_admission_of_who_left_ends(path: str, headers: dict[str, str]) -> None:
     """Whoever leaves while keys are waited for is waited with no longer."""
     async with keyed() as it:
         async with await Peer.connect(it.port) as peer:
-            await peer.send(request("GET", EVENTS, _named("x")))
+            await peer.send(request("GET", path, {**headers, **_named("x")}))
             await until(lambda: bool(it.entrance.tasks))
             admission = next(iter(it.entrance.tasks))
         await until(lambda: not it.entrance.tasks)

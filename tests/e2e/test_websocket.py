@@ -12,9 +12,8 @@ from websockets.asyncio.client import connect
 
 from signtusk_realtime.auth.authenticator import Credentials
 from signtusk_realtime.errors import Forbidden, Unavailable
-from signtusk_realtime.events.log import LogName
 from signtusk_realtime.server.stream import EventStream
-from signtusk_realtime.server.websocket import WebSocket
+from signtusk_realtime.server.websocket import EARLY_BYTES, WebSocket
 from signtusk_realtime.sessions.identity import Identity
 from signtusk_realtime.sessions.rates import RateLimits
 from tests.support.samples import sample
@@ -324,17 +323,33 @@ async def test_what_comes_before_the_upgrade_is_kept() -> None:
 
 
 async def test_who_leaves_while_he_is_checked_is_not_let_in() -> None:
-    """An admission whose peer is gone gives its organization back."""
+    """An admission whose peer is gone ends, whatever it waits for, and holds nothing."""
     authenticator = Slow()
     async with serving(authenticator=authenticator) as it:
         async with await Peer.connect(it.port) as peer:
             await peer.send(request("GET", "/ws", UPGRADE))
             await asyncio.wait_for(authenticator.asked.wait(), DEADLINE_S)
-        await until(lambda: not it.server._entrance.natives)
-        authenticator.go.set()
+            admission = next(iter(it.server._entrance.tasks))
         await until(lambda: not it.server._entrance.tasks)
+        assert admission.cancelled()
+        assert not it.server._entrance.natives
         assert not it.hub.connections
-        assert it.hub._following.organizations[LogName("o")].holders == 0
+        assert not any(organization.holders for organization in it.hub._following.organizations.values())
+
+
+async def test_what_is_sent_before_it_is_known_who_asks_is_left_in_the_kernel() -> None:
+    """Of what comes behind the upgrade request one read is kept, and no more until somebody was let in; then all of it counts."""
+    authenticator = Slow()
+    async with serving(authenticator=authenticator) as it, await Peer.connect(it.port) as peer:
+        await peer.send(request("GET", "/ws", UPGRADE))
+        await asyncio.wait_for(authenticator.asked.wait(), DEADLINE_S)
+        [native] = it.server._entrance.natives
+        assert isinstance(native, WebSocket)
+        await peer.send(client_frame(TEXT, b'{"type":"ping"' + b" " * EARLY_BYTES + b"}"))
+        await until(lambda: not native._transport.is_reading())
+        authenticator.go.set()
+        await until(lambda: native._transport.is_reading())
+        assert it.hub.connections
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 
 from signtusk_realtime.errors import InvalidInput
 from signtusk_realtime.server.entrance import NativeProtocol
+from signtusk_realtime.server.goodbye import say_no_more
 from signtusk_realtime.server.intake import SLICE_BYTES, Intake
 from signtusk_realtime.server.origins import VARY
 from signtusk_realtime.server.problems import Problem, encode_response, problem, problem_of
@@ -334,15 +335,12 @@ class Front(HttpToolsProtocol):
             self._say(found)
 
     def _say(self, found: Problem) -> None:
-        # Closing over unread bytes would be a reset, which may overtake what was just said: so the peer is let finish, and not heard.
+        # The peer is let finish, and not heard.
         self._unset_keepalive_if_required()
         self.flow.resume_reading()
         self._fronts.endings.add(self)
         self.transport.write(encode_response(found, (VARY, *self._fronts.always)))
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
-        else:
-            self.transport.close()
+        say_no_more(self.transport)
 
     def _forget(self) -> None:
         self._is_ended = True

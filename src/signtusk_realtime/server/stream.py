@@ -21,6 +21,7 @@ from signtusk_realtime.operations.connect import Admission
 from signtusk_realtime.protocol import codes, stream
 from signtusk_realtime.server.carriers import settled
 from signtusk_realtime.server.entrance import Entrance, NativeProtocol
+from signtusk_realtime.server.goodbye import say_no_more
 from signtusk_realtime.server.origins import VARY
 from signtusk_realtime.server.problems import (
     HeaderPairs,
@@ -138,12 +139,8 @@ class EventStream(NativeProtocol):
             self._transport.write(encode_response(found, extra))
             self._state = _ENDING
             self._entrance.closings.add(self)
-            # What still comes in is thrown away until the peer ends: closing over unread bytes would be a reset, which may overtake
-            # what was just said.
-            if self._transport.can_write_eof() and not self._transport.is_closing():
-                self._transport.write_eof()
-            else:
-                self._transport.close()
+            # What still comes in is thrown away until the peer ends.
+            say_no_more(self._transport)
 
     def data_received(self, data: bytes) -> None:
         """Throw away what comes behind the request."""

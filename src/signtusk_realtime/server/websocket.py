@@ -27,6 +27,7 @@ from signtusk_realtime.protocol.frames import FrameEvent, FrameReader
 from signtusk_realtime.protocol.handshake import Refusal, Upgrade, negotiate
 from signtusk_realtime.server.carriers import settled
 from signtusk_realtime.server.entrance import Entrance, NativeProtocol
+from signtusk_realtime.server.goodbye import say_no_more
 from signtusk_realtime.server.origins import VARY
 from signtusk_realtime.server.problems import (
     HeaderPairs,
@@ -39,6 +40,9 @@ from signtusk_realtime.server.problems import (
 from signtusk_realtime.server.request import CONNECT_PARAMETERS, RequestHead, credentials_of, parse_query
 
 log = logging.getLogger(__name__)
+
+EARLY_BYTES: Final = 4096
+"""Read before it is known who asks, but for what one read brings beyond it."""
 
 _ADMITTING: Final = 0
 _OPEN: Final = 1
@@ -90,7 +94,7 @@ class WebSocket(NativeProtocol):
             return
         if rest:
             self.data_received(rest)
-        entrance.spawn(self._admit(upgrade, head, query, cors))
+        entrance.spawn(self._admit(upgrade, head, query, cors), self)
 
     async def _admit(self, upgrade: Upgrade, head: RequestHead, query: dict[str, str], cors: HeaderPairs) -> None:
         entrance = self._entrance
@@ -135,6 +139,7 @@ class WebSocket(NativeProtocol):
         connection = entrance.connect.open(admission, self, frames_for(upgrade.deflate), preamble=preamble)
         # A hub that was closed meanwhile ends the connection while it opens it.
         self._connection = connection if connection.is_open else None
+        entrance.admitted(self)
         early, self._early = self._early, None
         if not transport.is_reading() and not transport.is_closing():
             transport.resume_reading()
@@ -170,7 +175,7 @@ class WebSocket(NativeProtocol):
             self._take(reader, reader.feed(data))
         elif self._state == _ADMITTING and self._early is not None:
             self._early += data
-            if len(self._early) > self._entrance.limits.message_bytes and self._transport.is_reading():
+            if len(self._early) > EARLY_BYTES and self._transport.is_reading():
                 self._transport.pause_reading()
         elif self._state == _CLOSING:
             assert self._reader is not None
@@ -296,10 +301,7 @@ class WebSocket(NativeProtocol):
         self._entrance.closings.add(self)
 
     def _end_politely(self) -> None:
-        """Say that nothing follows, and throw away what still comes.
-
-        Why not close: unread bytes would turn it into a reset, and a reset may overtake what was just said.
-        """
+        """Say that nothing follows, and throw away what still comes."""
         self._state = _ENDING
         self._early = None
         self._reader = None
@@ -309,7 +311,4 @@ class WebSocket(NativeProtocol):
             return
         if not self._transport.is_reading():
             self._transport.resume_reading()
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
-        else:
-            self._transport.close()
+        say_no_more(self._transport)
