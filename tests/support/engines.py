@@ -16,6 +16,7 @@ from typing import Final, Literal, Protocol
 
 from signtusk_realtime.engines.engine import Engine
 from signtusk_realtime.engines.memory import MemoryEngine
+from signtusk_realtime.engines.redis import RedisEngine
 from signtusk_realtime.engines.sqlite import SqliteEngine
 from signtusk_realtime.engines.sqlite.schema import Connect
 from signtusk_realtime.events.log import (
@@ -30,6 +31,7 @@ from signtusk_realtime.events.log import (
     Position,
     Retention,
 )
+from tests.support.valkey import fresh_prefix, shared_server
 
 LOG: Final = LogName("org123")
 OTHER: Final = LogName("org456")
@@ -136,10 +138,21 @@ def _sqlite_file(folder: Path, retention: Retention) -> World:
     return World(engine, RecordingSink(), clock, engine.upkeep)
 
 
+def _redis(urls: Sequence[str], retention: Retention) -> World:
+    clock = ManualClock()
+    engine = RedisEngine(urls, prefix=fresh_prefix(), retention=retention, clock=clock)
+    return World(engine, RecordingSink(), clock, engine.upkeep)
+
+
+def _valkey(folder: Path, retention: Retention) -> World:
+    return _redis([shared_server().url], retention)
+
+
 ENGINES: Final[dict[str, MakeWorld]] = {
     "memory": _memory,
     "sqlite-memory": _sqlite_memory,
     "sqlite-file": _sqlite_file,
+    "valkey": _valkey,
 }
 
 

@@ -22,6 +22,9 @@ GRACE_S = 2.0
 # Kept for reuse by those who own them and ended with the loop (asyncio, anyio) or with the test's timer (pytest-timeout).
 _POOLED = ("asyncio_", "AnyIO worker thread", "pytest_timeout")
 
+KEPT: set[int] = set()
+"""Processes that a test began for all that come after it; who puts them here ends them with the run."""
+
 
 @pytest.fixture(autouse=True)
 def _leaves_no_thread_or_process() -> Iterator[None]:
@@ -31,7 +34,7 @@ def _leaves_no_thread_or_process() -> Iterator[None]:
     for thread in left:
         thread.join(GRACE_S)
     names = [f"thread {thread.name}" for thread in left if thread.is_alive()]
-    if new := _children() - children:
+    if new := _children() - children - KEPT:
         _, alive = psutil.wait_procs([psutil.Process(pid) for pid in new if psutil.pid_exists(pid)], timeout=GRACE_S)
         names += [f"process {process.pid}" for process in alive]
         for process in alive:

@@ -1,0 +1,244 @@
+"""A primary, commanded: one connection that writes and one that reads.
+
+Owns: being connected to it again and again, the number of replicas that count, confirming what was written.   Not: what is written.
+Rule 1 (I9): a write is answered when every replica that counts has it. `WAIT` counts the writes of its own connection, so a group's writes and
+its WAIT share one. Without a replica the server's answer is all there is to wait for (with `appendfsync always`, after the disk).
+Rule 2: what was written while a group waits goes into the next.   Rule 3: a server that is no primary counts as not connected.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Final, NamedTuple
+
+from signtusk_realtime.engines.redis.address import Address
+from signtusk_realtime.engines.redis.ear import BEAT_S
+from signtusk_realtime.engines.redis.link import Answer, Link, NotDone, fail
+from signtusk_realtime.engines.redis.pauses import Pauses
+from signtusk_realtime.engines.redis.scripts import ALL, Script
+from signtusk_realtime.engines.redis.stored import Argument, Reply
+from signtusk_realtime.errors import RealtimeError, Unavailable
+
+_log = logging.getLogger(__name__)
+
+_WAIT_SHARE: Final = 0.8
+"""Of a command's deadline: replicas that are late fail their group, not the link."""
+_GROUP_WRITES: Final = 256
+_GROUP_BYTES: Final = 1 << 20
+
+
+class _Write(NamedTuple):
+    answer: Answer
+    script: Script
+    keys: tuple[str, ...]
+    arguments: tuple[Argument, ...]
+    size: int
+
+
+class Primary:
+    """See the module. `came` is called after each connection, `went` after each loss, `changed` when another number of replicas counts."""
+
+    def __init__(
+        self,
+        address: Address,
+        tls: ssl.SSLContext | None,
+        *,
+        deadline_s: float,
+        came: Callable[[Primary], None],
+        went: Callable[[Primary, str], None],
+        changed: Callable[[], None],
+    ) -> None:
+        self.address = address
+        self.confirmations = 0
+        """How many replicas must have a write before it is answered."""
+        self.lives = 0
+        """How often it was connected to: what was found out about it before the last time may hold no more."""
+        self._healthy: int | None = None
+        self._tls = tls
+        self._deadline_s = deadline_s
+        self._came = came
+        self._went = went
+        self._changed = changed
+        self._links: tuple[Link, Link] | None = None
+        self._away = f"{address} was not reached yet"
+        self._held: deque[_Write] = deque()
+        self._has_group = False
+        self._lost = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._keeper = self._loop.create_task(self._keep())
+
+    @property
+    def is_up(self) -> bool:
+        return self._links is not None
+
+    @property
+    def away(self) -> str:
+        """Why it is not up."""
+        return self._away
+
+    def write(self, script: Script, keys: tuple[str, ...], *arguments: Argument) -> Answer:
+        """Run a script that writes; its first argument is the number of confirmations. The answer comes when it cannot vanish any more."""
+        answer: Answer = self._loop.create_future()
+        if self._links is None:
+            fail(answer, NotDone(self._away))
+            return answer
+        size = sum(len(argument) for argument in arguments if isinstance(argument, bytes))
+        self._held.append(_Write(answer, script, keys, arguments, size))
+        if not self._has_group:
+            self._has_group = True
+            self._loop.call_soon(self._send_group)
+        return answer
+
+    def run(self, script: Script, keys: tuple[str, ...], *arguments: Argument) -> Answer:
+        """Run a script that only reads, or whose writes need not last."""
+        return self._command(1, "EVALSHA", script.digest, len(keys), *keys, *arguments)
+
+    def ask(self, *command: Argument) -> Answer:
+        """Send a command that changes nothing that must last."""
+        return self._command(1, *command)
+
+    def tell(self, channel: str, payload: bytes) -> None:
+        """Tell a channel something, after all that was answered."""
+        self._command(0, "SPUBLISH", channel, payload)
+
+    def limit(self, healthy: int) -> None:
+        """Learn how many of its replicas the Cluster does not call failed: one that is only silent still counts."""
+        self._healthy = healthy
+        self._set(min(healthy, self.confirmations))
+
+    async def close(self) -> None:
+        """End the connections and do not come back."""
+        self._keeper.cancel()
+        await asyncio.gather(self._keeper, return_exceptions=True)
+
+    def _command(self, number: int, *command: Argument) -> Answer:
+        if self._links is None:
+            answer: Answer = self._loop.create_future()
+            fail(answer, NotDone(self._away))
+            return answer
+        return self._links[number].call(*command)
+
+    # ---- groups
+
+    def _send_group(self) -> None:
+        if self._links is None:
+            self._refuse_held()
+            return
+        link, needed = self._links[0], self.confirmations
+        while self._held:
+            group: list[tuple[_Write, Answer]] = []
+            size = 0
+            while self._held and len(group) < _GROUP_WRITES and size < _GROUP_BYTES:
+                write = self._held.popleft()
+                size += write.size
+                command = ("EVALSHA", write.script.digest, len(write.keys), *write.keys, needed, *write.arguments)
+                group.append((write, link.call(*command)))
+            if needed:
+                wait = link.call("WAIT", needed, int(self._deadline_s * _WAIT_SHARE * 1000))
+                wait.add_done_callback(partial(self._waited, group, needed))
+                return
+            for write, reply in group:
+                reply.add_done_callback(partial(_pass_on, write.answer))
+        self._has_group = False
+
+    def _waited(self, group: list[tuple[_Write, Answer]], needed: int, done: Answer) -> None:
+        error = done.exception()
+        have = done.result() if error is None else None
+        if isinstance(have, int) and have < needed:
+            error = Unavailable(f"{have} of {needed} replicas confirmed a commit in time")
+        for write, reply in group:
+            if error is None or reply.exception() is not None:
+                _pass_on(write.answer, reply)
+            else:
+                fail(write.answer, Unavailable(str(error)))
+        self._send_group()
+
+    def _refuse_held(self) -> None:
+        held, self._held, self._has_group = self._held, deque(), False
+        for write in held:
+            fail(write.answer, NotDone(self._away))
+
+    # ---- staying connected
+
+    async def _keep(self) -> None:
+        pauses = Pauses()
+        links: tuple[Link, Link]
+
+        def lost(reason: str) -> None:
+            was_up, self._links, self._away = self._links is not None, None, reason
+            self._lost.set()
+            for link in links:
+                link.abort(reason)
+            if was_up:
+                self._went(self, reason)
+
+        while True:
+            self._lost.clear()
+            links = (Link(deadline_s=self._deadline_s, lost=lost), Link(deadline_s=self._deadline_s, lost=lost))
+            try:
+                online = await self._open(links)
+                self._lost.clear()
+                self._links = links
+                self.lives += 1
+                self._has_group = False
+                self._set(online if self._healthy is None else min(online, self._healthy))
+                pauses.reset()
+                self._came(self)
+                await self._beat(links)
+            except RealtimeError as error:
+                self._away = error.message
+            finally:
+                self._links = None
+                self._refuse_held()
+                for link in links:
+                    await link.close()
+            await pauses.pause()
+
+    async def _open(self, links: tuple[Link, Link]) -> int:
+        for link in links:
+            await link.open(self.address, self._tls)
+        for script in ALL:
+            await links[0].call("SCRIPT", "LOAD", script.text)
+        return _count_replicas(await links[0].call("ROLE"))
+
+    async def _beat(self, links: tuple[Link, Link]) -> None:
+        while not self._lost.is_set():
+            try:
+                async with asyncio.timeout(BEAT_S):
+                    await self._lost.wait()
+            except TimeoutError:
+                # Both are asked, for each can be the one whose far end is gone; a late answer ends them both.
+                ping, role = links[1].call("PING"), links[0].call("ROLE")
+                await ping
+                online = _count_replicas(await role)
+                # In a Cluster a replica that was cut off may be about to become the primary: it counts until the Cluster calls it failed.
+                self._set(online if self._healthy is None else min(self._healthy, max(self.confirmations, online)))
+
+    def _set(self, confirmations: int) -> None:
+        if confirmations != self.confirmations:
+            self.confirmations = confirmations
+            self._changed()
+
+
+def _count_replicas(role: Reply) -> int:
+    match role:
+        case [b"master", _, list(replicas)]:
+            return len(replicas)
+        case [bytes(kind), *_]:
+            raise Unavailable(f"the server is a {kind.decode()}, commits need the primary")
+    raise Unavailable("the server does not say what role it has")
+
+
+def _pass_on(answer: Answer, done: Answer) -> None:
+    if answer.done():
+        return
+    error = done.exception()
+    if error is not None:
+        fail(answer, error if isinstance(error, RealtimeError) else Unavailable(str(error)))
+    else:
+        answer.set_result(done.result())
