@@ -348,7 +348,7 @@ async def test_what_is_sent_before_it_is_known_who_asks_is_left_in_the_kernel() 
         await peer.send(client_frame(TEXT, b'{"type":"ping"' + b" " * EARLY_BYTES + b"}"))
         await until(lambda: not native._transport.is_reading())
         authenticator.go.set()
-        await until(lambda: native._transport.is_reading())
+        await until(native._transport.is_reading)
         assert it.hub.connections
 
 
