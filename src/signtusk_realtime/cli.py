@@ -16,11 +16,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Final, Literal, NoReturn
 
+from msgspec import to_builtins
+
 from signtusk_realtime import __version__
-from signtusk_realtime.config import SETTINGS, Configuration, InvalidSettings, load
-from signtusk_realtime.config.check import SERVE_DEFAULTS
-from signtusk_realtime.config.settings import NONE, Setting, Value, settings_of, values_of, written
+from signtusk_realtime.config import SETTINGS, InvalidSettings, load
+from signtusk_realtime.config.check import SERVE_DEFAULTS, servers_of
+from signtusk_realtime.config.settings import Setting, Value, settings_of, written
 from signtusk_realtime.config.sources import FILE, read
+from signtusk_realtime.config.toml import as_toml
 from signtusk_realtime.errors import ConfigurationError, InvalidInput, RealtimeError, Unavailable
 
 
@@ -149,6 +152,26 @@ def token(
     )
     print(made)
     return DONE
+
+
+def doctor(
+    config: Path | None = None,
+    *,
+    as_json: Annotated[bool, Parameter(name="--json", help="Print an object a line.", negative="")] = False,
+    **options: str,
+) -> int:
+    """Look at what `serve` would use: limits of this machine, the database, or each Redis server; print a line for each check.
+
+    Exits with 0, with 1 if a check failed, with 2 for settings that cannot be used.
+    """
+    from signtusk_realtime.service.doctor import examine  # noqa: PLC0415 - other commands need no checks
+
+    settings = load(options, os.environ, config).settings
+    code = DONE
+    for finding in examine(settings, servers_of(settings)):
+        code = FAILED if finding.level == "fail" else code
+        print(json.dumps(to_builtins(finding)) if as_json else f"{finding.level:<4}  {finding.check}: {finding.detail}")
+    return code
 
 
 def publish(
@@ -335,28 +358,6 @@ def _token(token: str | None, file: Path | None) -> str | None:
         raise InvalidInput(f"--token-file: {error}") from None
 
 
-def as_toml(configuration: Configuration) -> list[str]:
-    """Write the effective settings as a TOML file, each with its origin as a comment."""
-    lines: list[tuple[str, str]] = []
-    open_table = ""
-    for name, value in values_of(configuration.settings).items():
-        table, _, key = name.rpartition(".")
-        if table != open_table:
-            open_table = table
-            lines += [("", ""), (f"[{table}]", "")]
-        line = f"# {key} = {NONE}" if value is None else f"{key} = {_toml_value(value)}"
-        if value is not None and SETTINGS[name].is_secret:
-            line = f"# {key} is set"
-        lines.append((line, f"  # {configuration.origins[name]}"))
-    width = max(len(line) for line, _ in lines)
-    return [f"{line:<{width}}{origin}".rstrip() for line, origin in lines]
-
-
-def _toml_value(value: str | int | tuple[str, ...]) -> str:
-    # A JSON string is a TOML string, but for the one control character that JSON leaves as it is.
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
 def _with_settings(command: Callable[..., int], only: str = "") -> Callable[..., int]:
     """Give a command one option per setting, or per setting of one group, beside its own options.
 
@@ -405,6 +406,7 @@ def _about(setting: Setting) -> str:
 
 app.command(_with_settings(serve))
 app.command(_with_settings(check_config))
+app.command(_with_settings(doctor))
 app.command(_with_settings(token, "auth."))
 app.command(publish)
 app.command(subscribe)

@@ -18,6 +18,7 @@ from signtusk_realtime import cli
 from signtusk_realtime.auth.authenticator import Credentials
 from signtusk_realtime.config import SETTINGS, AuthSettings, Configuration, load
 from signtusk_realtime.config.settings import Setting, Value, settings_of, values_of
+from signtusk_realtime.config.toml import as_toml
 from signtusk_realtime.engines.sqlite.files import Lock
 from signtusk_realtime.engines.sqlite.schema import open_database
 from signtusk_realtime.service.tokens import make_authenticator
@@ -151,7 +152,7 @@ def values(setting: Setting) -> st.SearchStrategy[Value]:
 def test_what_check_config_prints_is_a_configuration_file(chosen: dict[str, Value]) -> None:
     """Its output, read back as TOML, gives the same settings, whatever they are."""
     configuration = Configuration(settings_of(chosen), dict.fromkeys(SETTINGS, "default"), ())
-    tables = tomllib.loads("\n".join(cli.as_toml(configuration)))
+    tables = tomllib.loads("\n".join(as_toml(configuration)))
     flat = {
         f"{name}.{own}" if isinstance(value, dict) else name: inner
         for name, value in tables.items()
@@ -324,3 +325,16 @@ def test_backup_and_restore_refuse_plainly(
         "text.db",
         "used.db.lock",
     }
+
+
+def test_the_doctor_tells_each_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A line for each check, or an object; the exit code says whether one failed."""
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["doctor", "--limits-connections", "10"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert {line[:4] for line in lines} <= {"ok  ", "warn"}
+    assert cli.main(["doctor", "--json", "--limits-connections", "10000000"]) == 1
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [one["level"] for one in found if one["check"] == "open files"] == ["fail"]

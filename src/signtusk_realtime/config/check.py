@@ -91,9 +91,9 @@ def _tls_faults(tls: TlsSettings) -> list[str]:
     return []
 
 
-def is_shared(settings: Settings) -> bool:
-    """Say whether several nodes may use one log."""
-    return bool(getattr(settings, "redis", ()))
+def servers_of(settings: Settings) -> tuple[str, ...]:
+    """Give the addresses of the servers that several nodes may share; none where a node has a database to itself."""
+    return tuple(getattr(settings, "redis", ()))
 
 
 def contradictions(settings: Settings) -> list[str]:
@@ -113,7 +113,7 @@ def contradictions(settings: Settings) -> list[str]:
             " bind a loopback address such as 127.0.0.1"
         )
     faults += _tls_faults(settings.tls)
-    if settings.workers > 1 and not is_shared(settings):
+    if settings.workers > 1 and not servers_of(settings):
         faults.append(
             f"workers: {settings.workers} processes cannot share the embedded database, which one process owns;"
             " give them redis, or take workers = 1"
