@@ -31,7 +31,7 @@ from signtusk_realtime.events.log import (
     Position,
     Retention,
 )
-from tests.support.valkey import fresh_prefix, shared_server
+from tests.support.valkey import fresh_prefix, shared_cluster, shared_server
 
 LOG: Final = LogName("org123")
 OTHER: Final = LogName("org456")
@@ -148,11 +148,16 @@ def _valkey(folder: Path, retention: Retention) -> World:
     return _redis([shared_server().url], retention)
 
 
+def _valkey_cluster(folder: Path, retention: Retention) -> World:
+    return _redis(shared_cluster().urls, retention)
+
+
 ENGINES: Final[dict[str, MakeWorld]] = {
     "memory": _memory,
     "sqlite-memory": _sqlite_memory,
     "sqlite-file": _sqlite_file,
     "valkey": _valkey,
+    "valkey-cluster": _valkey_cluster,
 }
 
 
