@@ -1,4 +1,4 @@
-"""Two nodes over one log, in one process: where clients are sent, and what one node does to connections of the other."""
+"""Two nodes over one log, in one process, in memory and on a real Valkey: where clients are sent, and what one node does to connections of the other."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ import pytest
 from signtusk_realtime.cluster.asking import IN_TIME_S
 from signtusk_realtime.cluster.balance import Strategy
 from signtusk_realtime.cluster.nodes import NODES
+from signtusk_realtime.engines.engine import Engine
+from signtusk_realtime.engines.redis import RedisEngine
 from signtusk_realtime.events.log import CONTROL_LOG, Range
 from signtusk_realtime.server.entrance import ServerLimits
 from tests.e2e.test_access import CONNECTIONS, REVOCATIONS, Tokens, bearer
@@ -32,6 +34,7 @@ from tests.support.server import (
 )
 from tests.support.server import Peer as RawPeer
 from tests.support.shared import NodeEngine, SharedMemory
+from tests.support.valkey import fresh_prefix, shared_server
 
 NEGOTIATE = "/api/realtime/negotiate"
 EVERYTHING = {"type": "document_updates"}
@@ -39,28 +42,57 @@ ADMIN = bearer("boss")
 
 
 class Two(NamedTuple):
-    """Both nodes and their ways to what they share."""
+    """Both nodes."""
 
     a: Serving
     b: Serving
-    at_a: NodeEngine
+
+
+class TwoApart(NamedTuple):
+    """Both nodes, and the second's way to what they share, which can be cut."""
+
+    a: Serving
+    b: Serving
     at_b: NodeEngine
+
+
+@pytest.fixture(params=["memory", "redis"])
+def engines(request: pytest.FixtureRequest) -> tuple[Engine, Engine]:
+    """Give the engines of two nodes that share a log: in memory, and on a real server."""
+    if request.param == "memory":
+        memory = SharedMemory()
+        return memory.engine(), memory.engine()
+    prefix = fresh_prefix()
+    one, other = (RedisEngine([shared_server().url], prefix=prefix) for _ in range(2))
+    return one, other
+
+
+@asynccontextmanager
+async def two_apart() -> AsyncIterator[TwoApart]:
+    """Serve two nodes to people with tokens, over a memory that the second can be cut off from."""
+    memory = SharedMemory()
+    at_a, at_b = memory.engine(), memory.engine()
+    async with two_nodes((at_a, at_b), tokens=True) as two:
+        yield TwoApart(two.a, two.b, at_b)
 
 
 @asynccontextmanager
 async def two_nodes(
-    *, strategy: Strategy = "round_robin", limits: ServerLimits = QUICK, tokens: bool = False
+    engines: tuple[Engine, Engine],
+    *,
+    strategy: Strategy = "round_robin",
+    limits: ServerLimits = QUICK,
+    tokens: bool = False,
 ) -> AsyncIterator[Two]:
     """Serve two nodes that know of each other."""
-    memory = SharedMemory()
-    at_a, at_b = memory.engine(), memory.engine()
+    at_a, at_b = engines
     authenticator = Tokens() if tokens else None
     async with (
         serving(engine=at_a, node="a", strategy=strategy, limits=limits, authenticator=authenticator) as a,
         serving(engine=at_b, node="b", strategy=strategy, limits=limits, authenticator=authenticator) as b,
     ):
         await until(lambda: _knows(a, b) and _knows(b, a))
-        yield Two(a, b, at_a, at_b)
+        yield Two(a, b)
 
 
 def _knows(node: Serving, other: Serving) -> bool:
@@ -73,9 +105,9 @@ async def negotiate(port: int, query: str = IDENTITY) -> dict[str, object]:
     return answer.json()
 
 
-async def test_negotiate_sends_to_each_node_in_turn() -> None:
+async def test_negotiate_sends_to_each_node_in_turn(engines: tuple[Engine, Engine]) -> None:
     """Every node knows all of them; the ticket opens a connection on the one that is named, or on any other."""
-    async with two_nodes() as two:
+    async with two_nodes(engines) as two:
         told = [await negotiate(two.a.port) for _ in range(4)]
         assert [one["node"] for one in told] == ["a", "b", "a", "b"]
         assert [one["url"] for one in told[:2]] == ["http://localhost", two.b.url]
@@ -94,9 +126,9 @@ async def test_one_node_alone_names_itself() -> None:
         assert (refused.status, refused.code) == (401, "unauthenticated")
 
 
-async def test_sticky_users_stay() -> None:
+async def test_sticky_users_stay(engines: tuple[Engine, Engine]) -> None:
     """A user is sent to the same node, whichever he asks; users are spread over both."""
-    async with two_nodes(strategy="sticky_session") as two:
+    async with two_nodes(engines, strategy="sticky_session") as two:
         homes = {}
         for user in (f"user{i}" for i in range(12)):
             query = f"userId={user}&organizationId=org123"
@@ -106,19 +138,19 @@ async def test_sticky_users_stay() -> None:
         assert set(homes.values()) == {"a", "b"}
 
 
-async def test_least_connections_counts_who_was_sent() -> None:
+async def test_least_connections_counts_who_was_sent(engines: tuple[Engine, Engine]) -> None:
     """Clients that were sent to a node count before it says so itself: not all go to the one that was emptiest."""
-    async with two_nodes(strategy="least_connections") as two, await WebSocketPeer.open(two.a.port) as peer:
+    async with two_nodes(engines, strategy="least_connections") as two, await WebSocketPeer.open(two.a.port) as peer:
         await peer.message()
         told = [(await negotiate(two.a.port))["node"] for _ in range(5)]
         assert told[0] == "b"
         assert "a" in told
 
 
-async def test_a_full_node_names_another() -> None:
+async def test_a_full_node_names_another(engines: tuple[Engine, Engine]) -> None:
     """One connection too many is refused with the time to come back, and the address of a node that has room."""
     limits = ServerLimits(connections=1, close_timeout_s=1.0, drain_timeout_s=1.0)
-    async with two_nodes(limits=limits) as two, await WebSocketPeer.open(two.a.port) as first:
+    async with two_nodes(engines, limits=limits) as two, await WebSocketPeer.open(two.a.port) as first:
         await first.message()
         for target, headers in ((f"/ws?{IDENTITY}", UPGRADE), (f"/api/realtime/events?{IDENTITY}", {})):
             async with await RawPeer.connect(two.a.port) as peer:
@@ -131,9 +163,9 @@ async def test_a_full_node_names_another() -> None:
         assert (await negotiate(two.a.port))["node"] == "b"
 
 
-async def test_nobody_is_sent_to_a_node_that_leaves() -> None:
+async def test_nobody_is_sent_to_a_node_that_leaves(engines: tuple[Engine, Engine]) -> None:
     """A node that stops says so at once, tells its clients where else to go, and takes its record along when it is gone."""
-    async with two_nodes() as two:
+    async with two_nodes(engines) as two:
         async with await WebSocketPeer.open(two.a.port) as peer:
             await peer.message()
             stopping = asyncio.ensure_future(two.a.server.stop())
@@ -144,13 +176,13 @@ async def test_nobody_is_sent_to_a_node_that_leaves() -> None:
             await peer.closed()
             await stopping
         await two.a.verbs.close()
-        snapshot = await two.at_b.records(CONTROL_LOG, [Range(NODES, "", "~", 10)])
+        snapshot = await two.b.engine.records(CONTROL_LOG, [Range(NODES, "", "~", 10)])
         assert [record.key for record in snapshot.results[0]] == ["b"]
 
 
-async def test_revoke_through_the_other_node() -> None:
+async def test_revoke_through_the_other_node(engines: tuple[Engine, Engine]) -> None:
     """A revocation closes connections of all nodes before it is answered, counts them, and keeps the user out everywhere."""
-    async with two_nodes(tokens=True) as two:
+    async with two_nodes(engines, tokens=True) as two:
         one = await WebSocketPeer.open(two.a.port, "", bearer("user1"))
         other = await StreamPeer.open(two.b.port, "types=document_updates", bearer("user1"))
         stranger = await WebSocketPeer.open(two.b.port, "", bearer("user1", organization="org456"))
@@ -171,7 +203,7 @@ async def test_revoke_through_the_other_node() -> None:
 async def test_a_node_that_does_not_answer_is_pending() -> None:
     """A revocation is answered within a second although a node cannot be reached, which is told; it acts once it is back."""
     headers = bearer("user1")
-    async with two_nodes(tokens=True) as two, await WebSocketPeer.open(two.b.port, "", headers) as peer:
+    async with two_apart() as two, await WebSocketPeer.open(two.b.port, "", headers) as peer:
         await peer.message()
         two.at_b.cut_off()
         body, loop = json.dumps({"userId": "user1"}).encode(), asyncio.get_running_loop()
@@ -186,9 +218,9 @@ async def test_a_node_that_does_not_answer_is_pending() -> None:
         assert (await peer.closed())[0] == 4504
 
 
-async def test_disconnect_and_list_over_nodes() -> None:
+async def test_disconnect_and_list_over_nodes(engines: tuple[Engine, Engine]) -> None:
     """Connections of all nodes are listed by their node, and closed by one call."""
-    async with two_nodes(tokens=True) as two:
+    async with two_nodes(engines, tokens=True) as two:
         peers = [await WebSocketPeer.open(node.port, "", bearer("user1")) for node in (two.a, two.b)]
         for peer in peers:
             await peer.message()
@@ -204,10 +236,10 @@ async def test_disconnect_and_list_over_nodes() -> None:
             await peer.end()
 
 
-async def test_refresh_through_the_other_node() -> None:
+async def test_refresh_through_the_other_node(engines: tuple[Engine, Engine]) -> None:
     """A stream goes on with a new token that was given to another node; another user's token finds no such connection."""
     async with (
-        two_nodes(tokens=True) as two,
+        two_nodes(engines, tokens=True) as two,
         await StreamPeer.open(two.a.port, "types=document_updates", bearer("user1", jti="t1")) as peer,
     ):
         connection_id = (await peer.message())["connectionId"]
@@ -226,9 +258,9 @@ async def test_refresh_through_the_other_node() -> None:
         assert connection.session.identity.token_id == "t2"
 
 
-async def test_events_reach_both_nodes_once_and_no_other_organization() -> None:
+async def test_events_reach_both_nodes_once_and_no_other_organization(engines: tuple[Engine, Engine]) -> None:
     """What is published on one node is shown once on both, in one order, to its organization alone."""
-    async with two_nodes() as two:
+    async with two_nodes(engines) as two:
         peers = [await WebSocketPeer.open(node.port, IDENTITY) for node in (two.a, two.b)]
         strangers = [await WebSocketPeer.open(node.port, "userId=u&organizationId=canary") for node in (two.a, two.b)]
         for peer in (*peers, *strangers):
@@ -263,7 +295,7 @@ async def test_all_full_is_overloaded(strategy: Strategy) -> None:
 
 async def test_a_stale_node_replays_nothing() -> None:
     """Who is connected to a node that may have missed a revocation is shown nothing of the past until it has caught up."""
-    async with two_nodes(tokens=True) as two, await WebSocketPeer.open(two.b.port, "", bearer("user1")) as peer:
+    async with two_apart() as two, await WebSocketPeer.open(two.b.port, "", bearer("user1")) as peer:
         await peer.message()
         event = {**sample("document_update"), "id": "e1", "organizationId": "org123"}
         assert (await publish(two.a.port, event, query="", headers=ADMIN)).status == 200
