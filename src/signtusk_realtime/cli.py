@@ -20,7 +20,7 @@ from msgspec import to_builtins
 
 from signtusk_realtime import __version__
 from signtusk_realtime.config import SETTINGS, InvalidSettings, load
-from signtusk_realtime.config.check import SERVE_DEFAULTS, servers_of
+from signtusk_realtime.config.check import SERVE_DEFAULTS
 from signtusk_realtime.config.settings import Setting, Value, settings_of, written
 from signtusk_realtime.config.sources import FILE, read
 from signtusk_realtime.config.toml import as_toml
@@ -168,7 +168,7 @@ def doctor(
 
     settings = load(options, os.environ, config).settings
     code = DONE
-    for finding in examine(settings, servers_of(settings)):
+    for finding in examine(settings, settings.redis):
         code = FAILED if finding.level == "fail" else code
         print(json.dumps(to_builtins(finding)) if as_json else f"{finding.level:<4}  {finding.check}: {finding.detail}")
     return code

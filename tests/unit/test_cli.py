@@ -161,8 +161,8 @@ def test_what_check_config_prints_is_a_configuration_file(chosen: dict[str, Valu
     absent = {setting.name: None for setting in SETTINGS.values() if setting.is_optional}
     lists = {name: tuple(value) for name, value in flat.items() if isinstance(value, list)}
     # A secret is not printed, and is to be given again.
-    shown = {**values_of(configuration.settings), "auth.secret": None}
-    assert absent | flat | lists == shown
+    shown = {**values_of(configuration.settings), "auth.secret": None, "redis": ()}
+    assert absent | {"redis": ()} | flat | lists == shown
 
 
 def test_check_config_can_be_given_its_own_output(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -91,9 +91,22 @@ def _tls_faults(tls: TlsSettings) -> list[str]:
     return []
 
 
-def servers_of(settings: Settings) -> tuple[str, ...]:
-    """Give the addresses of the servers that several nodes may share; none where a node has a database to itself."""
-    return tuple(getattr(settings, "redis", ()))
+def _redis_faults(urls: Sequence[str]) -> list[str]:
+    if not urls:
+        return []
+    try:
+        from signtusk_realtime.engines.redis.address import read_address  # noqa: PLC0415 - only who has Redis installs what it needs
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("signtusk_realtime"):
+            raise
+        return [f"redis: this needs {error.name}: install signtusk-realtime[redis]"]
+    faults: list[str] = []
+    for url in urls:
+        try:
+            read_address(url)
+        except ConfigurationError as error:
+            faults.append(f"redis: {error.message}")
+    return faults
 
 
 def contradictions(settings: Settings) -> list[str]:
@@ -113,7 +126,8 @@ def contradictions(settings: Settings) -> list[str]:
             " bind a loopback address such as 127.0.0.1"
         )
     faults += _tls_faults(settings.tls)
-    if settings.workers > 1 and not servers_of(settings):
+    faults += _redis_faults(settings.redis)
+    if settings.workers > 1 and not settings.redis:
         faults.append(
             f"workers: {settings.workers} processes cannot share the embedded database, which one process owns;"
             " give them redis, or take workers = 1"

@@ -55,6 +55,10 @@ def _list(about: str, choices: tuple[str, ...] = ()) -> tuple[str, ...]:
     return field(default=(), metadata={"meaning": _Meaning(about, choices=choices)})
 
 
+def _secrets(about: str) -> tuple[str, ...]:
+    return field(default=(), metadata={"meaning": _Meaning(about, has_file=True, is_secret=True)})
+
+
 def _number(default: T, about: str, least: int, most: int, unit: str = "") -> T:
     return field(default=default, metadata={"meaning": _Meaning(about, least, most, unit)})
 
@@ -140,6 +144,13 @@ class Settings:
     durability: Literal["full", "normal"] = _text(
         "full", "what an answer means: written through to the disk, or safe from a crash of the process only"
     )
+    redis: tuple[str, ...] = _secrets(
+        "Redis or Valkey servers that several nodes share, each redis[s]://[[user]:password@]host[:port]; of a Cluster two or three"
+        " are enough"
+    )
+    redis_prefix: str = _text("rt1", "what the names of all keys begin with there")
+    redis_wait: int = _number(0, "how long to wait at the start for servers that are not there yet", 0, DAY_MS, "ms")
+    redis_allow_unsafe: bool = _text(False, "whether servers are taken whose crash would lose what was answered")
     heartbeat_interval: int = _number(30_000, "how often a peer is pinged", 100, DAY_MS, "ms")
     pong_timeout: int = _number(10_000, "how long a pinged peer may be silent", 100, DAY_MS, "ms")
     drain_timeout: int = _number(10_000, "how long clients have to leave when the server stops", 0, DAY_MS, "ms")
@@ -169,6 +180,9 @@ class Settings:
     )
     health_check_interval: int = _number(
         MINUTE_MS, "how often nodes tell one another how they are; every 2000 ms at the least", 100, DAY_MS, "ms"
+    )
+    presence_leave_delay: int = _number(
+        10_000, "how long a user counts as there whose last connection has closed", 0, 600_000, "ms"
     )
     document_policy: str = _text("plain", "what is guarded in documents: plain, signing, or a TOML or JSON file")
     versionless: Literal["infer", "head", "require"] = _text(

@@ -34,11 +34,6 @@ FILE: Final = "_file"
 _IN_FILES: Final = {setting.name + FILE: setting for setting in SETTINGS.values() if setting.has_file}
 _BY_FILE_VARIABLE: Final = {setting.variable + FILE.upper(): setting for setting in _IN_FILES.values()}
 _GROUPS: Final = {name.rpartition(".")[0] for name in SETTINGS} - {""}
-LATER: Final = (
-    "redis", "redis_prefix", "redis_wait", "redis_allow_unsafe",
-)  # fmt: skip
-"""What other versions may know, and this one does not: whoever names it made no mistake in writing."""
-_LATER_VARIABLES: Final = {PREFIX + name.replace(".", "_").upper() for name in LATER}
 
 
 class Found(Struct):
@@ -77,7 +72,11 @@ class Found(Struct):
             self.faults.append(f"{setting.name}{FILE}: cannot read {file!r}: {why} ({origin})")
             return
         # Editors and `echo` end a file with a line break, which is no part of what it holds.
-        self.take(setting, text.removesuffix("\n").removesuffix("\r"), f"{origin}: {file}")
+        text = text.removesuffix("\n").removesuffix("\r")
+        if setting.is_list:
+            self.take_text(setting, text, f"{origin}: {file}")
+        else:
+            self.take(setting, text, f"{origin}: {file}")
 
     def take_text(self, setting: Setting, text: str, origin: str) -> None:
         """Note a value that came as text."""
@@ -120,8 +119,6 @@ def _read_environment(found: Found, environment: Mapping[str, str]) -> None:
         elif setting := _BY_FILE_VARIABLE.get(variable):
             is_given = setting.variable in environment
             found.take_file(setting, text, f"environment variable {variable}", is_given=is_given)
-        elif variable in _LATER_VARIABLES:
-            found.faults.append(f"environment variable {variable} is not available in this version; leave it away")
         else:
             found.faults.append(f"environment variable {variable} is no setting{_nearest(variable, _BY_VARIABLE)}")
 
@@ -143,8 +140,6 @@ def _read_file(found: Found, file: Path) -> None:
             found.take_file(setting, value, f"file {file}", is_given=setting.name in values)
         elif name in _GROUPS:
             found.faults.append(f"{name} is a table of settings, not a setting (file {file})")
-        elif name in LATER:
-            found.faults.append(f"{name} is not available in this version; leave it away (file {file})")
         elif isinstance(value, dict):
             found.faults.append(f"{name} is no table of settings{_nearest(name, _GROUPS)} (file {file})")
         else:

@@ -22,7 +22,7 @@ def as_toml(configuration: Configuration) -> list[str]:
             open_table = table
             lines += [("", ""), (f"[{table}]", "")]
         line = f"# {key} = {NONE}" if value is None else f"{key} = {_toml_value(value)}"
-        if value is not None and SETTINGS[name].is_secret:
+        if value and SETTINGS[name].is_secret:
             line = f"# {key} is set"
         lines.append((line, f"  # {configuration.origins[name]}"))
     width = max(len(line) for line, _ in lines)

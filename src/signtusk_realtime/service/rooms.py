@@ -106,7 +106,17 @@ def _engine(settings: Settings) -> Engine:
     retention = Retention(
         age_ms=settings.retention_age, count=settings.retention_count, max_bytes=settings.retention_bytes
     )
-    return SqliteEngine(settings.database, durability=settings.durability, retention=retention)
+    if not settings.redis:
+        return SqliteEngine(settings.database, durability=settings.durability, retention=retention)
+    from signtusk_realtime.engines.redis import RedisEngine  # noqa: PLC0415 - only who has Redis installs what it needs
+
+    return RedisEngine(
+        settings.redis,
+        prefix=settings.redis_prefix,
+        retention=retention,
+        wait_s=settings.redis_wait / 1000,
+        allow_unsafe=settings.redis_allow_unsafe,
+    )
 
 
 def _furnished(
@@ -137,7 +147,7 @@ def _furnished(
             here,
             strategy=settings.load_balancing,
             heartbeat_s=settings.health_check_interval / 1000,
-            is_shared=not isinstance(engine, SqliteEngine),
+            is_shared=bool(settings.redis),
         ),
         session_limits=session_limits,
         connection_limits=ConnectionLimits(
@@ -156,6 +166,7 @@ def _furnished(
         opened=telling.opened,
         authorizer=authorizer,
         revocations_kept_ms=_revocations_kept_ms(settings),
+        presence_leave_ms=settings.presence_leave_delay,
     )
     handed = HandedIn(
         hub=hub,

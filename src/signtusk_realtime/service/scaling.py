@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Final, Literal, TypeVar, get_type_hints
+from urllib.parse import quote
 
 from msgspec import ValidationError, convert
 
@@ -23,7 +24,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class RedisCluster:
-    """Several nodes over Redis: not available in this version. `enabled` is refused; without it, `nodes` and `options` mean nothing."""
+    """Several nodes over Redis or Valkey (setting redis). Unless it is `enabled`, `nodes` and `options` mean nothing.
+
+    `nodes`: addresses, or objects with `host` and `port`. `options`: `username`, `password` and `tls` for all such objects; others are of the
+    original's client, and mean nothing here.
+    """
 
     enabled: bool = False
     nodes: Sequence[str | Mapping[str, object]] = ()
@@ -94,7 +99,14 @@ def combined(config: ScalingConfig, settings: Settings) -> Settings:
     for own, kind in (("redis_cluster", RedisCluster), ("load_balancing", LoadBalancing)):
         if not isinstance(getattr(config, own), kind):
             raise InvalidSettings([f"{own}: a {kind.__name__} is expected, not {type(getattr(config, own)).__name__}"])
-    faults = list(_unavailable(config))
+    faults = list(_faults(config))
+    if config.redis_cluster.enabled:
+        servers = _servers(config.redis_cluster, faults)
+        if settings.redis not in ((), servers):
+            faults.append(
+                "redis: the settings and the configuration (redis_cluster) name different servers; say it once"
+            )
+        settings = replace(settings, redis=servers)
     defaults, found = ScalingConfig(), {}
     said: list[tuple[str, str, object, object]] = [(name, ours, config, defaults) for name, ours in _OF_SETTING.items()]
     said += [(name, ours, config.load_balancing, defaults.load_balancing) for name, ours in _OF_BALANCING.items()]
@@ -114,14 +126,32 @@ def combined(config: ScalingConfig, settings: Settings) -> Settings:
     return replace(settings, limits=limits, **found)
 
 
-def _unavailable(config: ScalingConfig) -> Iterator[str]:
-    if config.redis_cluster.enabled:
-        yield "redis_cluster.enabled: Redis is not available in this version; leave it False"
+def _faults(config: ScalingConfig) -> Iterator[str]:
     for name, ours in _OF_BALANCING.items():
         try:
             SETTINGS[name].check(getattr(config.load_balancing, ours))
         except ConfigurationError as error:
             yield f"load_balancing.{ours}: {error.message}"
+
+
+def _servers(cluster: RedisCluster, faults: list[str]) -> tuple[str, ...]:
+    """Write the nodes as addresses."""
+    options = cluster.options
+    words = [quote(str(options[name]), safe="") if options.get(name) else "" for name in ("username", "password")]
+    login = f"{words[0]}:{words[1]}@" if words[1] else ""
+    found: list[str] = []
+    for number, node in enumerate(cluster.nodes):
+        if isinstance(node, str):
+            found.append(node)
+        elif isinstance(node.get("host"), str):
+            found.append(
+                f"{'rediss' if options.get('tls') else 'redis'}://{login}{node['host']}:{node.get('port', 6379)}"
+            )
+        else:
+            faults.append(f"redis_cluster.nodes: the one at {number} is no address, nor an object with host and port")
+    if not cluster.nodes:
+        faults.append("redis_cluster.nodes: is empty; name a server at least")
+    return tuple(found)
 
 
 def _read(kind: type[T], values: Mapping[str, object], at: str, faults: list[str]) -> T:

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from signtusk_realtime.config.settings import SETTINGS
-from signtusk_realtime.config.sources import LATER, Found, read
+from signtusk_realtime.config.sources import Found, read
 
 PREFIX = "SIGNTUSK_REALTIME_"
 
@@ -58,7 +57,6 @@ def test_tables_and_dotted_keys_are_the_same(tmp_path: Path) -> None:
         ("[auht]\nmode = 1", "auht is no table of settings; did you mean auth? (file {file})"),
         ("[limit]\nbatch = 1", "limit is no table of settings; did you mean limits? (file {file})"),
         ("[x]\nbatch = 1", "x is no table of settings (file {file})"),
-        ("redis_wait = 1", "redis_wait is not available in this version; leave it away (file {file})"),
         ("[tls]\nky = 'k'", "tls.ky is no setting; did you mean tls.key? (file {file})"),
         ("limits = 1", "limits is a table of settings, not a setting (file {file})"),
         ("[port]\nx = 1", "port: {{'x': 1}} is not allowed; allowed: an integer from 0 to 65535 (file {file})"),
@@ -88,16 +86,6 @@ def test_none_is_written_the_same_everywhere(tmp_path: Path) -> None:
     assert found.values == {"retention_count": None}
     (fault,) = found.faults
     assert fault.startswith("retention_bytes: 'none' is not allowed")
-
-
-def test_what_this_version_does_not_have_is_said_so() -> None:
-    """A setting of another version is no mistake in writing; none of them is one of ours."""
-    found = read({}, {PREFIX + "REDIS": "redis://x", PREFIX + "REDIS_WAIT": "1"}, None)
-    assert found.faults == [
-        f"environment variable {PREFIX}{name} is not available in this version; leave it away"
-        for name in ("REDIS", "REDIS_WAIT")
-    ]
-    assert not set(LATER) & set(SETTINGS)
 
 
 def test_an_unknown_variable_is_named() -> None:

@@ -92,10 +92,23 @@ def test_a_strategy_there_is_not_is_refused() -> None:
         RealtimeService(ScalingConfig(load_balancing=LoadBalancing(health_check_interval=0)))
 
 
-def test_redis_is_refused_and_not_passed_over() -> None:
-    """Who asks for several nodes learns that there is one."""
-    with pytest.raises(InvalidSettings, match="Redis is not available"):
-        RealtimeService(ScalingConfig(redis_cluster=RedisCluster(enabled=True)))
+def test_redis_is_named_by_address_or_by_host_and_port() -> None:
+    """Both forms of the original; a password goes into each address. Without a server, or with other ones in the settings, it is a fault."""
+    nodes = ["redis://a:1", {"host": "b", "port": 2}, {"host": "c"}]
+    options = {"username": "u", "password": "p@ss/1", "tls": True, "maxRetries": 3}
+    config = ScalingConfig(redis_cluster=RedisCluster(enabled=True, nodes=nodes, options=options))
+    servers = ("redis://a:1", "rediss://u:p%40ss%2F1@b:2", "rediss://u:p%40ss%2F1@c:6379")
+    assert RealtimeService(config).settings.redis == servers
+    assert RealtimeService(config, settings=Settings(redis=servers)).settings.redis == servers
+    for bad, match in (
+        (RedisCluster(enabled=True), "is empty"),
+        (RedisCluster(enabled=True, nodes=[{"port": 1}]), "the one at 0"),
+        (RedisCluster(enabled=True, nodes=["http://a"]), "redis: an address of Redis is"),
+    ):
+        with pytest.raises(InvalidSettings, match=match):
+            RealtimeService(ScalingConfig(redis_cluster=bad))
+    with pytest.raises(InvalidSettings, match="different servers"):
+        RealtimeService(config, settings=Settings(redis=("redis://z",)))
 
 
 def test_what_is_said_twice_must_agree() -> None:
