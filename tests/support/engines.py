@@ -63,6 +63,7 @@ class RecordingSink:
     signals: list[tuple[LogName, bytes]] = field(default_factory=list)
     healths: list[EngineHealth] = field(default_factory=list)
     gaps: list[str] = field(default_factory=list)
+    divergences: list[tuple[LogName, Position]] = field(default_factory=list)
     on_appended: Callable[[], None] | None = None
     _last: dict[tuple[LogName, Epoch], int] = field(default_factory=dict)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -74,14 +75,18 @@ class RecordingSink:
                 self.gaps.append(f"{log} {epoch}: {entry.offset} after {last}")
             self._last[log, epoch] = entry.offset
         self.told.append(Appended(log, epoch, entries))
+        self._changed.set()
         if self.on_appended is not None:
             self.on_appended()
 
     def diverged(self, log: LogName, common: Position) -> None:
-        raise AssertionError(f"{log} diverged above {common}")
+        self.divergences.append((log, common))
+        self._last[log, common.epoch] = common.offset
+        self._changed.set()
 
     def signalled(self, log: LogName, body: bytes) -> None:
         self.signals.append((log, body))
+        self._changed.set()
 
     def health(self, health: EngineHealth) -> None:
         self.healths.append(health)
@@ -91,11 +96,15 @@ class RecordingSink:
         """Give everything that was delivered of a log."""
         return [entry for appended in self.told if appended.log == log for entry in appended.entries]
 
-    async def until_health(self, status: str) -> EngineHealth:
-        """Wait until the engine's last word on its health is this one."""
-        while not self.healths or self.healths[-1].status != status:
+    async def until(self, is_so: Callable[[], bool]) -> None:
+        """Wait until it is so, which something that this sink is told makes so."""
+        while not is_so():
             self._changed.clear()
             await self._changed.wait()
+
+    async def until_health(self, status: str) -> EngineHealth:
+        """Wait until the engine's last word on its health is this one."""
+        await self.until(lambda: bool(self.healths) and self.healths[-1].status == status)
         return self.healths[-1]
 
 
@@ -144,6 +153,12 @@ def _redis(urls: Sequence[str], retention: Retention) -> World:
     return World(engine, RecordingSink(), clock, engine.upkeep)
 
 
+def _together(urls: Sequence[str], count: int) -> list[World]:
+    prefix, clock = fresh_prefix(), ManualClock()
+    engines = [RedisEngine(urls, prefix=prefix, clock=clock) for _ in range(count)]
+    return [World(engine, RecordingSink(), clock, engine.upkeep) for engine in engines]
+
+
 def _valkey(folder: Path, retention: Retention) -> World:
     return _redis([shared_server().url], retention)
 
@@ -159,6 +174,13 @@ ENGINES: Final[dict[str, MakeWorld]] = {
     "valkey": _valkey,
     "valkey-cluster": _valkey_cluster,
 }
+
+
+SHARED: Final[dict[str, Callable[[int], list[World]]]] = {
+    "valkey": lambda count: _together([shared_server().url], count),
+    "valkey-cluster": lambda count: _together(shared_cluster().urls, count),
+}
+"""Engines that several nodes may have over the same logs: makers of that many."""
 
 
 def draft(event_id: str, body: bytes = b"{}", keys: tuple[str, ...] = ("document:doc123",)) -> Draft:

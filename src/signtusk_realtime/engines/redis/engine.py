@@ -4,7 +4,7 @@ Owns: commits and reads as scripts, confirming what was read, what a node tells 
 (delivery.py), what lies where (keys.py, stored.py).
 Rule 1: nothing is answered that could still vanish. A commit is answered when the replicas that count have it; what was read is, when this node
 knows that they have it: it wrote it, or it has written after it and waited.
-Rule 2: a server that says that it did nothing is asked again, or another is, for as long as a command may take.
+Rule 2: in a Cluster what failed is tried again, with whoever is the primary by then, for as long as a command may take.
 """
 
 from __future__ import annotations
@@ -160,7 +160,8 @@ class RedisEngine:
             return answer
 
         with _Accepted(self._accepted):
-            reply = await self._insist(log, attempt)
+            # By their ids events are known again; what only expects and puts would find itself in its way.
+            reply = await self._insist(log, attempt, is_repeatable=bool(commit.events))
             answer, _ = read_answer(commit, reply)
             if isinstance(answer, Committed) and answer.placed:
                 await self._delivery.settle(log, answer.top.position)
@@ -210,7 +211,8 @@ class RedisEngine:
         keys, here = self._keys.log(log), self._keys.partition_of(log)
         with _Accepted(self._accepted):
             written = (*keys, here.logs, here.changed, here.due)
-            await self._insist(log, lambda primary: primary.write(FORGET, written, log))
+            # Repeated, it might erase what somebody began meanwhile.
+            await self._insist(log, lambda primary: primary.write(FORGET, written, log), is_repeatable=False)
             self._confirmed.pop(log, None)
             await self._delivery.forgotten(log)
 
@@ -259,16 +261,20 @@ class RedisEngine:
 
     # ---- commits
 
-    async def _insist(self, log: LogName, attempt: Callable[[Primary], Answer]) -> Reply:
-        """Do something until a server has done it, or has had its time. Raises: Unavailable."""
+    async def _insist(self, log: LogName, attempt: Callable[[Primary], Answer], *, is_repeatable: bool = True) -> Reply:
+        """Do something until a server has done it, or has had its time. Raises: Unavailable.
+
+        What is not repeatable is tried again only where a server says that it did nothing.
+        """
         loop = asyncio.get_running_loop()
         until = loop.time() + self._deadline_s
         while True:
             try:
                 # Ordering: nothing is awaited before the first attempt, so that commits happen in the order in which they were made.
                 return await asyncio.shield(attempt(self._servers.primary(partition_of(log))))
-            except NotDone:
-                if loop.time() >= until or not self._servers.is_cluster:
+            except Unavailable as error:
+                may_repeat = is_repeatable or isinstance(error, NotDone)
+                if not may_repeat or not self._servers.is_cluster or loop.time() >= until:
                     raise
                 await self._servers.look_again()
 

@@ -185,7 +185,8 @@ class Servers:
         primary = self._primaries.get(member.node_id)
         if primary is not None:
             replicas = [other for other in view if other.primary_id == member.node_id]
-            self._most_replicas[member.node_id] = len(replicas)
+            known = self._most_replicas.get(member.node_id, 0)
+            self._most_replicas[member.node_id] = max(len(replicas), known)
             primary.limit(sum(not other.has_failed for other in replicas))
             self._consider_health()
 
@@ -210,6 +211,11 @@ class Servers:
                 )
         self._place_ears()
         moved = frozenset(p for p, owner in self._owners.items() if before.get(p, owner) != owner)
+        for partition in moved:
+            # Who is promoted has as many to look forward to as the one he replaces had.
+            had = self._most_replicas.get(before[partition], 0)
+            now = self._owners[partition]
+            self._most_replicas[now] = max(self._most_replicas.get(now, 0), had)
         if moved:
             _log.warning("partitions have another primary", extra={"partitions": len(moved)})
             self._spawn(self._settle(moved))
