@@ -35,6 +35,7 @@ from signtusk_realtime.events.kinds import (
 )
 from signtusk_realtime.events.subscriptions import Subscription
 from signtusk_realtime.observability.metrics import MetricsMapping
+from signtusk_realtime.operations.negotiate import Negotiated
 from signtusk_realtime.protocol import json, messages
 from signtusk_realtime.protocol.messages import Subscribe, Unsubscribe
 from signtusk_realtime.service.documents import ConflictResolution, resolve_in_process
@@ -289,6 +290,13 @@ class RealtimeService:
         request = messages.decode(text, depth=self.settings.limits.json_depth)
         assert isinstance(request, Subscribe), "it was tagged so"
         return request
+
+    async def negotiate(self, user_id: str, organization_id: str, *, teams: Sequence[str] = ()) -> Negotiated:
+        """Choose a node for a user the application vouches for: its address, and a ticket that opens one connection there.
+
+        Raises: InvalidInput (ids that are none), LimitExceeded (no node has room), Unavailable (also: nobody said how it is reached).
+        """
+        return await self.rooms.verbs.negotiate(_member(user_id, organization_id, teams))
 
     # ---- what it tells of itself
 

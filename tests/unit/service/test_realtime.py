@@ -625,3 +625,19 @@ async def test_the_end_waits_for_what_was_begun() -> None:
     await service.cleanup()
     assert [socket.closed for socket in sockets] == [(1001, "going_away")] * 3
     assert rooms.metrics._timer is None
+
+
+async def test_an_application_sends_its_users_to_a_node() -> None:
+    """The address is where the service listens, or what the settings say, and the ticket opens a connection; unknown, it is refused."""
+    async with RealtimeService() as service:
+        with pytest.raises(Unavailable, match="public_url"):
+            await service.negotiate("ada", ORGANIZATION)
+        async with create_websocket_server(service, port=0) as server:
+            told = await service.negotiate("ada", ORGANIZATION)
+            assert told.url == f"http://127.0.0.1:{server.port}"
+            async with connect(f"ws://127.0.0.1:{server.port}/ws?ticket={told.ticket}") as socket:
+                assert json.loads(await socket.recv())["userId"] == "ada"
+    async with RealtimeService(settings=Settings(public_url="https://one.example.com")) as service:
+        assert (await service.negotiate("ada", ORGANIZATION)).url == "https://one.example.com"
+        with pytest.raises(InvalidInput):
+            await service.negotiate("", ORGANIZATION)
