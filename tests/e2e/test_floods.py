@@ -16,7 +16,7 @@ from signtusk_realtime.protocol.deflate import encode_deflated
 from signtusk_realtime.protocol.frames import FRAMES_AT_ONCE, LAST_FRAMES
 from signtusk_realtime.server.front import MAX_HEADERS, Front
 from signtusk_realtime.server.intake import SLICE_BYTES
-from signtusk_realtime.server.websocket import WebSocket
+from signtusk_realtime.server.websocket import EARLY_BYTES, WebSocket
 from signtusk_realtime.sessions.rates import RateLimits
 from tests.support.samples import sample
 from tests.support.server import (
@@ -25,9 +25,11 @@ from tests.support.server import (
     IDENTITY,
     QUICK,
     TEXT,
+    UPGRADE,
     Held,
     Peer,
     Serving,
+    Slow,
     WebSocketPeer,
     history,
     request,
@@ -252,3 +254,17 @@ async def test_headers_are_bounded_in_number() -> None:
                 answer = await peer.answer()
                 assert answer.status == status
                 assert status == 200 or answer.code == "head_too_large"
+
+
+async def test_what_is_sent_before_it_is_known_who_asks_is_left_in_the_kernel() -> None:
+    """Of what comes behind the upgrade request one read is kept, and no more until somebody was let in; then all of it counts."""
+    authenticator = Slow()
+    async with serving(authenticator=authenticator) as it, await Peer.connect(it.port) as peer:
+        await peer.send(request("GET", "/ws", UPGRADE))
+        await asyncio.wait_for(authenticator.asked.wait(), DEADLINE_S)
+        native = web_socket(it)
+        await peer.send(client_frame(TEXT, b'{"type":"ping"' + b" " * EARLY_BYTES + b"}"))
+        await until(lambda: not native._transport.is_reading())
+        authenticator.go.set()
+        await until(native._transport.is_reading)
+        assert it.hub.connections

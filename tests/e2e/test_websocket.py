@@ -10,11 +10,9 @@ import msgspec
 import pytest
 from websockets.asyncio.client import connect
 
-from signtusk_realtime.auth.authenticator import Credentials
 from signtusk_realtime.errors import Forbidden, Unavailable
 from signtusk_realtime.server.stream import EventStream
-from signtusk_realtime.server.websocket import EARLY_BYTES, WebSocket
-from signtusk_realtime.sessions.identity import Identity
+from signtusk_realtime.server.websocket import WebSocket
 from signtusk_realtime.sessions.rates import RateLimits
 from tests.support.samples import sample
 from tests.support.server import (
@@ -28,6 +26,7 @@ from tests.support.server import (
     UPGRADE,
     Peer,
     Serving,
+    Slow,
     StreamPeer,
     WebSocketPeer,
     call,
@@ -288,22 +287,6 @@ async def test_a_silent_peer_is_closed() -> None:
 UNHURRIED = RateLimits(message_burst=100_000, byte_burst=100_000_000)
 
 
-class Slow:
-    """An authenticator that waits until it is told to go on."""
-
-    def __init__(self) -> None:
-        self.asked = asyncio.Event()
-        self.go = asyncio.Event()
-        self.error: Exception | None = None
-
-    async def authenticate(self, credentials: Credentials) -> Identity:
-        self.asked.set()
-        await self.go.wait()
-        if self.error is not None:
-            raise self.error
-        return Identity(user_id="u", organization_id="o")
-
-
 async def test_what_comes_before_the_upgrade_is_kept() -> None:
     """Frames sent while credentials are checked are read after the upgrade; more than the bound of them is not read yet, and not lost."""
     authenticator = Slow()
@@ -335,21 +318,6 @@ async def test_who_leaves_while_he_is_checked_is_not_let_in() -> None:
         assert not it.server._entrance.natives
         assert not it.hub.connections
         assert not any(organization.holders for organization in it.hub._following.organizations.values())
-
-
-async def test_what_is_sent_before_it_is_known_who_asks_is_left_in_the_kernel() -> None:
-    """Of what comes behind the upgrade request one read is kept, and no more until somebody was let in; then all of it counts."""
-    authenticator = Slow()
-    async with serving(authenticator=authenticator) as it, await Peer.connect(it.port) as peer:
-        await peer.send(request("GET", "/ws", UPGRADE))
-        await asyncio.wait_for(authenticator.asked.wait(), DEADLINE_S)
-        [native] = it.server._entrance.natives
-        assert isinstance(native, WebSocket)
-        await peer.send(client_frame(TEXT, b'{"type":"ping"' + b" " * EARLY_BYTES + b"}"))
-        await until(lambda: not native._transport.is_reading())
-        authenticator.go.set()
-        await until(native._transport.is_reading)
-        assert it.hub.connections
 
 
 @pytest.mark.parametrize(

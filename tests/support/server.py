@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import NamedTuple, Self
 
-from signtusk_realtime.auth.authenticator import Authenticator
+from signtusk_realtime.auth.authenticator import Authenticator, Credentials
 from signtusk_realtime.auth.authorizer import Authorizer
 from signtusk_realtime.auth.development import DevelopmentAuthenticator
 from signtusk_realtime.cluster.balance import Strategy
@@ -35,6 +35,7 @@ from signtusk_realtime.operations.verbs import Verbs, make_verbs
 from signtusk_realtime.server.entrance import ServerLimits
 from signtusk_realtime.server.origins import LoopbackPolicy
 from signtusk_realtime.server.server import RealtimeServer
+from signtusk_realtime.sessions.identity import Identity
 from signtusk_realtime.sessions.session import SessionLimits
 from tests.support.wire import EventStream, ServerFrame, ServerFrames, StreamEvent, client_frame
 
@@ -197,6 +198,22 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(DEADLINE_S):
         while not condition():
             await asyncio.sleep(0.005)
+
+
+class Slow:
+    """An authenticator that waits until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.go = asyncio.Event()
+        self.error: Exception | None = None
+
+    async def authenticate(self, credentials: Credentials) -> Identity:
+        self.asked.set()
+        await self.go.wait()
+        if self.error is not None:
+            raise self.error
+        return Identity(user_id="u", organization_id="o")
 
 
 class Held(MemoryEngine):

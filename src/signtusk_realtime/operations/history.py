@@ -70,8 +70,14 @@ class History:
             raise Forbidden("this identity may read nothing of what happened")
         # Who reads a page asks for something else the next time.
         selection = compile_selection(wanted, identity, keep=False)
-        organization_id = identity.organization_id
-        start = await self._start(organization_id, EARLIEST if after is None else after)
+        page: HistoryPage | None = None
+        while page is None:
+            page = await self._page(identity.organization_id, selection, after or EARLIEST, limit)
+        return page
+
+    async def _page(self, organization_id: str, selection: Selection, after: str, limit: int) -> HistoryPage | None:
+        """Read a page; None where the earliest was asked for, and retention took that before anything of it was read."""
+        start = await self._start(organization_id, after)
         reader = _Reader(self._engine, selection, limit, self._read_bytes)
         system = await reader.read(
             SYSTEM_LOG, start.system, lambda p: cursors.encode(organization_id, start.organization, p)
@@ -79,6 +85,8 @@ class History:
         organization = await reader.read(
             LogName(organization_id), start.organization, lambda p: cursors.encode(organization_id, p, system)
         )
+        if reader.is_overtaken and not reader.events and after == EARLIEST:
+            return None
         return HistoryPage(reader.events, cursors.encode(organization_id, organization, system), reader.is_stopped)
 
     async def _start(self, organization_id: str, after: str) -> Place:
@@ -101,6 +109,8 @@ class _Reader:
         self.events: list[HistoryEvent] = []
         self.is_stopped = False
         """Whether a bound was reached before a log's top."""
+        self.is_overtaken = False
+        """Whether retention passed the place that was to be read from, or the log ended its life."""
         self._engine = engine
         self._selection = selection
         self._limit = limit
@@ -111,8 +121,7 @@ class _Reader:
         while not self.is_stopped:
             page = await self._engine.read(log, place.offset, min(PAGE_BYTES, self._left_bytes))
             if page.top.epoch != place.epoch or page.top.floor_offset > place.offset:
-                # The log ended its life, or retention passed this place, while it was being read.
-                self.is_stopped = True
+                self.is_stopped = self.is_overtaken = True
                 break
             for entry in page.entries:
                 if len(self.events) == self._limit or self._left_bytes <= 0:

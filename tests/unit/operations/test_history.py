@@ -9,7 +9,7 @@ import pytest
 
 from signtusk_realtime.engines.memory import MemoryEngine
 from signtusk_realtime.errors import CursorExpired, Forbidden
-from signtusk_realtime.events.log import LogName, Retention
+from signtusk_realtime.events.log import Commit, Draft, LogName, Page, Retention
 from signtusk_realtime.events.subscriptions import Subscription
 from signtusk_realtime.operations.history import History, HistoryPage
 from signtusk_realtime.protocol import cursor
@@ -196,3 +196,30 @@ async def test_what_retention_took_is_told() -> None:
         assert ids(await read(node, page.cursor)) == []
         late = await node.happen()
         assert ids(await read(node, page.cursor)) == [late]
+
+
+async def test_the_earliest_is_what_is_still_there() -> None:
+    """Whoever asks for all there is gets that, though retention takes the beginning while it is looked for."""
+
+    class Overtaken(MemoryEngine):
+        """Loses its oldest entries between two reads of the organization's log, once."""
+
+        reads = 0
+
+        async def read(self, log: LogName, after: int, max_bytes: int) -> Page:
+            page = await super().read(log, after, max_bytes)
+            self.reads += log == "org123"
+            if self.reads == 1 and log == "org123":
+                now[0] += 100
+                await super().commit(log, Commit([Draft("late", b"", ("document_updated",), page.entries[0].body)]))
+            return page
+
+    now = [1000]
+    engine = Overtaken(retention=Retention(age_ms=10), clock=lambda: now[0])
+    async with started_node(engine=engine) as node:
+        await node.happen()
+        engine.reads = 0
+        page = await read(node)
+        assert len(page.events) == 1
+        assert not page.more
+        assert ids(await read(node, page.cursor)) == []
