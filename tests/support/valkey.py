@@ -59,6 +59,8 @@ class Valkey:
         self._folder = folder or Path(mkdtemp(prefix="valkey-"))
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
+        self.is_kept = False
+        """Whether it outlives the test that starts it; who says so ends it."""
 
     @property
     def url(self) -> str:
@@ -84,6 +86,8 @@ class Valkey:
         arguments = [part for name, value in settings.items() for part in (f"--{name}", value)]
         self._process = subprocess.Popen([str(get_binary_path()), *arguments], stdin=subprocess.DEVNULL)
         atexit.register(self.stop)
+        if self.is_kept:
+            KEPT.add(self.pid)
         until = time.monotonic() + START_S
         while True:
             with suppress(OSError, EOFError, hiredis.ReplyError):
@@ -146,6 +150,12 @@ class ValkeyCluster:
     @property
     def urls(self) -> Sequence[str]:
         return [server.url for server in self.servers]
+
+    def keep(self) -> ValkeyCluster:
+        """Let its servers outlive the test that starts them; who says so ends them."""
+        for server in self.servers:
+            server.is_kept = True
+        return self
 
     def start(self) -> ValkeyCluster:
         """Start the servers, join them, and wait until every slot is served with its replicas."""
@@ -224,17 +234,15 @@ def _text(reply: object) -> str:
 @cache
 def shared_server() -> Valkey:
     """Give a server that all tests of this process share, each under a prefix of its own."""
-    server = Valkey(("appendonly", "yes"), ("appendfsync", "no")).start()
-    KEPT.add(server.pid)
-    return server
+    server = Valkey(("appendonly", "yes"), ("appendfsync", "no"))
+    server.is_kept = True
+    return server.start()
 
 
 @cache
 def shared_cluster() -> ValkeyCluster:
     """Give a Cluster that all tests of this process share, each under a prefix of its own. Who breaks something starts one himself."""
-    cluster = ValkeyCluster().start()
-    KEPT.update(server.pid for server in cluster.servers)
-    return cluster
+    return ValkeyCluster().keep().start()
 
 
 @contextmanager

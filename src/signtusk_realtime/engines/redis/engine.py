@@ -42,6 +42,7 @@ from signtusk_realtime.engines.redis.stored import (
 from signtusk_realtime.engines.redis.upkeep import Upkeep
 from signtusk_realtime.errors import ConfigurationError, Unavailable
 from signtusk_realtime.events.log import (
+    SYSTEM_LOG,
     Commit,
     Committed,
     EngineHealth,
@@ -248,6 +249,8 @@ class RedisEngine:
             if fault is not None:
                 raise ConfigurationError(f"{primary.address}: {fault}")
             found += [f"{primary.address}: {risk}" for risk in risks(info)]
+        # A user who may not publish would find out in the middle of a script.
+        await self._servers.primary(partition_of(SYSTEM_LOG)).ask("SPUBLISH", self._keys.log(SYSTEM_LOG).channel, "")
         if found and not self._allow_unsafe:
             raise ConfigurationError("; ".join(found) + " (redis_allow_unsafe starts nevertheless)")
 

@@ -1,0 +1,223 @@
+"""One Valkey server that goes away: what it means to publish and to follow meanwhile, and what is found when it is back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from signtusk_realtime.engines.redis import RedisEngine
+from signtusk_realtime.errors import ConfigurationError, Unavailable
+from signtusk_realtime.events.log import ORIGIN_TAG, Commit, Position
+from tests.support.engines import LOG, OTHER, RecordingSink, draft, events, publish, read_all
+from tests.support.losses import Load
+from tests.support.valkey import Valkey, running
+
+pytestmark = pytest.mark.real_time
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Valkey]:
+    with running(Valkey(("appendonly", "yes"), folder=tmp_path)) as server:
+        yield server
+
+
+@pytest.fixture
+async def nodes(server: Valkey) -> AsyncIterator[list[tuple[RedisEngine, RecordingSink]]]:
+    nodes = [(RedisEngine([server.url]), RecordingSink()) for _ in range(2)]
+    for engine, sink in nodes:
+        await engine.start(sink)
+    yield nodes
+    for engine, sink in nodes:
+        await engine.close()
+        assert sink.gaps == []
+
+
+Nodes = list[tuple[RedisEngine, RecordingSink]]
+
+
+async def until_health(nodes: Nodes, status: str) -> None:
+    async with asyncio.timeout(20):
+        for _, sink in nodes:
+            await sink.until_health(status)
+
+
+async def test_it_is_killed_and_comes_back(server: Valkey) -> None:
+    """With an append-only file nothing that was answered is lost, and nobody is told that it might be."""
+    async with Load([server.url]) as load:
+        for _ in range(3):
+            server.kill()
+            await load.until_health("unavailable")
+            await asyncio.to_thread(server.start)
+            await load.until_health("ok")
+            await load.progress()
+        assert load.refused
+
+
+async def test_while_it_is_away_nothing_is_answered(server: Valkey, nodes: Nodes) -> None:
+    """Every call says so at once; logs stay followed, and what others commit later is delivered."""
+    (here, sink), (there, _) = nodes
+    await here.follow(LOG)
+    first = await publish(here, "a")
+    server.kill()
+    await until_health(nodes, "unavailable")
+    for call in (
+        here.commit(LOG, events("b")),
+        here.read(LOG, 0, 1),
+        here.records(LOG, []),
+        here.follow(OTHER),
+        here.logs(None, 1),
+    ):
+        with pytest.raises(Unavailable):
+            async with asyncio.timeout(0.5):
+                await call
+    server.start()
+    await until_health(nodes, "ok")
+    assert (await publish(there, "b")).epoch == first.epoch
+    await sink.until(lambda: len(sink.entries()) == 2)
+    assert sink.entries() == await read_all(there)
+    assert sink.divergences == []
+
+
+async def test_what_was_committed_unheard_is_found(server: Valkey, nodes: Nodes) -> None:
+    """A node that was cut off finds what the others committed meanwhile, without anybody committing again."""
+    (here, sink), (there, _) = nodes
+    await here.follow(LOG)
+    await publish(there, "a")
+    await sink.until(lambda: len(sink.entries()) == 1)
+    server.call("CLIENT", "KILL", "TYPE", "PUBSUB")
+    await publish(there, "b")
+    async with asyncio.timeout(20):
+        await sink.until(lambda: len(sink.entries()) == 2)
+
+
+async def test_it_stands_still(server: Valkey, nodes: Nodes) -> None:
+    """A server that does not answer for a second is away; what was sent to it is unknown, and repeating it publishes once."""
+    (here, sink), _ = nodes
+    await here.follow(LOG)
+    await publish(here, "a")
+    server.freeze()
+    with pytest.raises(Unavailable):
+        await here.commit(LOG, events("b"))
+    await until_health(nodes, "unavailable")
+    server.thaw()
+    await until_health(nodes, "ok")
+    again = await publish(here, "b", "c")
+    assert [entry.event_id for entry in await read_all(here)] == ["a", "b", "c"]
+    assert sink.entries() == await read_all(here)
+    assert again.placed[1].offset == 3
+
+
+async def test_it_comes_back_empty(tmp_path: Path, server: Valkey, nodes: Nodes) -> None:
+    """Everybody is told that what was delivered is void, before anything of the next life, which is another epoch."""
+    for engine, _ in nodes:
+        await engine.follow(LOG)
+    lost = await publish(nodes[0][0], "a", "b")
+    server.kill()
+    await until_health(nodes, "unavailable")
+    for file in tmp_path.rglob("*.aof"):
+        file.unlink()
+    for file in tmp_path.rglob("*.manifest"):
+        file.unlink()
+    server.start()
+    for engine, sink in nodes:
+        async with asyncio.timeout(20):
+            await sink.until(lambda sink=sink: bool(sink.divergences))  # type: ignore[misc]  # bound at once
+        epoch = (await engine.follow(LOG)).epoch
+        assert sink.divergences == [(LOG, Position(epoch, 0, ORIGIN_TAG))]
+        assert epoch != lost.epoch
+    await publish(nodes[1][0], "a")
+    for _, sink in nodes:
+        await sink.until(lambda sink=sink: len(sink.entries()) == 3)  # type: ignore[misc]  # bound at once
+        assert sink.told[-1].entries[0].offset == 1
+
+
+async def test_it_comes_back_with_less(tmp_path: Path, server: Valkey, nodes: Nodes) -> None:
+    """Where the newest is lost and its offsets are given anew, what was delivered is void above the last that is common."""
+    (here, sink), (there, _) = nodes
+    for engine, _ in nodes:
+        await engine.follow(LOG)
+    kept = await publish(here, "a", "b")
+    server.call("SAVE")
+    await publish(here, "c", "d")
+    await nodes[1][1].until(lambda: len(nodes[1][1].entries()) == 4)
+    server.kill()
+    await until_health(nodes, "unavailable")
+    saved = (tmp_path / "dump.rdb").read_bytes()
+    second = Valkey(folder=tmp_path / "second", port=server.port)
+    (tmp_path / "second").mkdir()
+    (tmp_path / "second" / "dump.rdb").write_bytes(saved)
+    with running(second):
+        async with asyncio.timeout(20):
+            for _, told in nodes:
+                await told.until(lambda told=told: bool(told.divergences))  # type: ignore[misc]  # bound at once
+        await publish(there, "x", "y")
+        await sink.until(lambda: len(sink.entries()) == 6)
+        assert sink.divergences == [(LOG, kept.top.position)]
+        assert [entry.event_id for entry in sink.entries()] == ["a", "b", "c", "d", "x", "y"]
+        assert [entry.event_id for entry in await read_all(here)] == ["a", "b", "x", "y"]
+
+
+async def test_start_waits_for_it_if_told(server: Valkey) -> None:
+    """A server that is not there yet is waited for as long as was said, and then refused."""
+    server.kill()
+    with pytest.raises(Unavailable):
+        await RedisEngine([server.url]).start(RecordingSink())
+    engine, sink = RedisEngine([server.url], wait_s=20), RecordingSink()
+    starting = asyncio.ensure_future(engine.start(sink))
+    with pytest.raises(Unavailable):
+        await RedisEngine([server.url], wait_s=0.2).start(RecordingSink())
+    server.start()
+    await starting
+    await publish(engine, "a")
+    await engine.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        ([("appendonly", "no")], "neither a replica nor an append-only file"),
+        ([("appendonly", "yes"), ("maxmemory-policy", "allkeys-lru")], "maxmemory-policy is allkeys-lru"),
+    ],
+)
+async def test_a_server_that_would_lose_events_is_refused(options: list[tuple[str, str]], fault: str) -> None:
+    """Unless told otherwise."""
+    with running(Valkey(*options)) as server:
+        with pytest.raises(ConfigurationError, match=fault):
+            await RedisEngine([server.url]).start(RecordingSink())
+        engine = RedisEngine([server.url], allow_unsafe=True)
+        await engine.start(RecordingSink())
+        await engine.close()
+
+
+async def test_who_logs_in() -> None:
+    """A user with a password and a prefix of its own is enough; a wrong password is a fault of the configuration, and is not repeated."""
+    with running(Valkey(("appendonly", "yes"))) as server:
+        server.call("ACL", "SETUSER", "rt", "on", ">se:cret@", "~mine:*", "&mine:*", "+@all")
+        url = server.url.replace("redis://", "redis://rt:{}@")
+        engine = RedisEngine([url.format("se%3Acret%40")], prefix="mine")
+        await engine.start(RecordingSink())
+        await engine.follow(LOG)
+        await publish(engine, "a")
+        await engine.close()
+        with pytest.raises(ConfigurationError) as refused:
+            await RedisEngine([url.format("no-secret")], prefix="mine").start(RecordingSink())
+        assert "no-secret" not in str(refused.value)
+        with pytest.raises(ConfigurationError, match="No permissions"):
+            await RedisEngine([url.format("se%3Acret%40")], prefix="others").start(RecordingSink())
+
+
+async def test_a_full_server_refuses_and_recovers(server: Valkey, nodes: Nodes) -> None:
+    """Nothing is answered that was not kept; reading goes on, and so does publishing when there is room."""
+    (here, sink), _ = nodes
+    await here.follow(LOG)
+    await publish(here, "a")
+    server.call("CONFIG", "SET", "maxmemory", "1")
+    with pytest.raises(Unavailable, match="OOM"):
+        await here.commit(LOG, Commit([draft("b")]))
+    assert len(await read_all(here)) == 1
+    server.call("CONFIG", "SET", "maxmemory", "0")
+    await publish(here, "b")
+    assert [entry.event_id for entry in sink.entries()] == ["a", "b"]
