@@ -96,6 +96,15 @@ def server_samples() -> dict[type, list[str]]:
         messages.Unsubscribed(subscription_id="sub_0192f0c1d2e371a4"),
         messages.Pong(timestamp=NOW, cursor=at),
         messages.CursorMessage(cursor=at),
+        messages.PresenceAccepted(request_id="5"),
+        messages.PresenceChanged(
+            users=(
+                messages.PresenceChange(user_id="user123", status="away", last_seen=NOW, current_document="doc123"),
+                messages.PresenceChange(user_id="user456", status="offline", last_seen=NOW),
+            )
+        ),
+        messages.PresenceChanged(truncated=True, online=348),
+        messages.Signalled(signal="typing", document_id="doc123", data={"field": "title"}, user_id="user123"),
         messages.TokenExpiring(expires_at="2026-11-22T19:04:22.000Z"),
         messages.Refreshed(request_id="3", expires_at="2026-11-22T19:19:22.000Z"),
         messages.Resync(reason="expired", cursor=at),

@@ -45,6 +45,7 @@ ANSWERS: Final = (
     messages.Pong,
     messages.Refreshed,
     messages.EditResult,
+    messages.PresenceAccepted,
     messages.ErrorMessage,
 )
 """Messages that answer a request, and repeat its `requestId`."""
@@ -293,7 +294,15 @@ def messages_page() -> str:
         parts += [f"### {_tag(each)}\n", sentence(each) + "\n", fields(each, without=without)]
         parts.append(fenced("json", "\n".join(lines)))
     parts += ["## Parts\n"]
-    for each in (Subscription, Filters, messages.ServerFeatures, Op, ConflictRecord, HunkRecord):
+    for each in (
+        Subscription,
+        Filters,
+        messages.ServerFeatures,
+        messages.PresenceChange,
+        Op,
+        ConflictRecord,
+        HunkRecord,
+    ):
         parts += [f"### {each.__name__}\n", sentence(each) + "\n", fields(each)]
     parts += ["## Over an event stream\n", prose(WORDS["stream"]), fenced("text", stream_sample())]
     return "\n".join(parts)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from signtusk_realtime.delivery.announcer import Announcer
 from signtusk_realtime.delivery.catch_up import CatchUp, reads_on_from_within
 from signtusk_realtime.delivery.connection import UNTOLD, Connection
+from signtusk_realtime.delivery.ephemeral import Ephemeral
 from signtusk_realtime.delivery.floors import Floors
 from signtusk_realtime.delivery.flush import Flusher
 from signtusk_realtime.delivery.following import Following
@@ -108,8 +109,7 @@ class Hub:
         )
         self._progress = Progress(connection_timeout_s, self._stalled)
         self._given_flusher = flusher
-        self._flusher: Flusher
-        self._announcer: Announcer
+        self.ephemeral = Ephemeral(self._following.organizations, self.counters)
         self.is_closed = False
 
     def _let_go(self, organization_id: str) -> None:
@@ -121,7 +121,7 @@ class Hub:
     async def start(self) -> None:
         """Follow the reserved logs and begin heartbeats. The engine was started with this hub as its sink."""
         loop = asyncio.get_running_loop()
-        self._flusher = self._given_flusher or Flusher(loop.call_soon, loop.time)
+        self._flusher: Flusher = self._given_flusher or Flusher(loop.call_soon, loop.time)
         self._announcer = Announcer(self._flusher.wake, self._catch_up.moved)
         top = await self._engine.follow(SYSTEM_LOG)
         if self._system is None:
@@ -214,7 +214,7 @@ class Hub:
             self.resync(connection, "diverged")
 
     def signalled(self, log: LogName, body: bytes) -> None:
-        """Ephemeral messages have no audience yet."""
+        self.ephemeral.signalled(log, body)
 
     def health(self, health: EngineHealth) -> None:
         self.engine_health = health

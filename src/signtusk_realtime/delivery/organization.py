@@ -7,7 +7,8 @@ Rule 2: every connection of an organization is in at most one audience, so one o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from signtusk_realtime.delivery.audience import Audience, AudienceKey
 from signtusk_realtime.delivery.connection import Connection
@@ -18,6 +19,9 @@ from signtusk_realtime.events.log import Entry, Position
 from signtusk_realtime.observability.counters import Counters
 from signtusk_realtime.protocol.cursor import CursorWriter, encode
 from signtusk_realtime.sessions.entitlement import Selection
+
+if TYPE_CHECKING:
+    from signtusk_realtime.delivery.people import Person
 
 
 class Organization:
@@ -35,6 +39,7 @@ class Organization:
         "holders",
         "is_awake",
         "organization_id",
+        "people",
         "position",
         "system",
     )
@@ -54,6 +59,8 @@ class Organization:
         """Connections, and connections about to be."""
         self.is_awake = False
         """Whether the flusher knows of it."""
+        self.people: Connection | dict[str, Connection | Person] | None = None
+        """Who is connected to this node (people.py)."""
         self._overfull = overfull
         """Told of connections whose share was too much for one write, after they were taken out."""
         self._counters = Counters() if counters is None else counters
@@ -120,6 +127,10 @@ class Organization:
                 reader.audience.offer_to(reader, item)
                 self._queue(reader.audience)
         return item is not None
+
+    def wanting(self, keys: Sequence[str]) -> Iterator[Audience]:
+        """Give the audiences that an event with these matching keys concerns, notifications apart; one may come up more than once."""
+        return self._index.find(keys)
 
     def _item(self, entry: Entry) -> Item:
         if self._writer is None:

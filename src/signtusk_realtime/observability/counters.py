@@ -70,16 +70,19 @@ class Counters:
         "commits",
         "connections",
         "deliveries",
+        "ephemeral",
         "events",
         "latency",
         "messages",
         "messages_refused",
         "opened",
+        "people",
         "publications",
         "publications_refused",
         "publishing",
         "resumes",
         "resyncs",
+        "signals",
         "subscriptions",
     )
 
@@ -112,6 +115,12 @@ class Counters:
         self.opened: dict[str, int] = {WEBSOCKET: 0, SSE: 0}
         self.closes: Counter[str] = Counter()
         """Ended connections, by close code, or PEER_LEFT."""
+        self.people = 0
+        """Users with a connection to this node, and those who had one a moment ago."""
+        self.signals = 0
+        """Signals that clients sent to others."""
+        self.ephemeral = 0
+        """Signals and differences of presence that were handed to sockets: each counts once per connection."""
         self.catch_ups = 0
         """Times that a connection was left to the log: it resumed from a cursor, or did not take what it was given."""
         self.resumes = 0

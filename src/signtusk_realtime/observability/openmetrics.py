@@ -51,6 +51,7 @@ class _Figures(Collector):
         yield from self._connections()
         yield from self._publishing()
         yield from self._delivering()
+        yield from self._presence()
         yield _gauge("process_resident_memory_bytes", "Resident memory of the process.", resident_bytes(), "bytes")
         yield _counter("process_cpu_seconds", "Processor time of the process.", time.process_time(), "seconds")
 
@@ -94,6 +95,18 @@ class _Figures(Collector):
             {"resumed": counters.resumes, "slow": counters.catch_ups - counters.resumes},
         )
         yield _counter("resyncs", "Connections that were told to reload their state.", counters.resyncs)
+
+    def _presence(self) -> Iterator[Metric]:
+        counters = self._metrics.counters
+        yield _gauge(
+            "people", "Users with a connection to this node, and those who had one a moment ago.", counters.people
+        )
+        yield _counter("signals_received", "Signals that clients sent to others.", counters.signals)
+        yield _counter(
+            "ephemeral_deliveries",
+            "Signals and differences of presence handed to sockets, each once per connection.",
+            counters.ephemeral,
+        )
 
 
 def _counter(name: str, text: str, value: float, unit: str = "") -> Metric:

@@ -22,6 +22,7 @@ from signtusk_realtime.delivery.outlet import Outlet
 from signtusk_realtime.errors import Forbidden
 from signtusk_realtime.events.instants import format_milliseconds
 from signtusk_realtime.operations.census import Census, ConnectionLimits
+from signtusk_realtime.operations.presence.presence import Presence
 from signtusk_realtime.protocol import codes
 from signtusk_realtime.protocol.messages import Connected, ServerFeatures, TokenExpiring
 from signtusk_realtime.sessions.identity import Identity
@@ -41,7 +42,7 @@ class Admission(Struct, frozen=True):
 class Connect:
     """See the module. `now_ms`: wall clock; `new_id(prefix)`: a fresh, time-ordered id; `opened`: called for each connection let in.
 
-    `control`: knows what was revoked. `census`: counts connections where they are limited.
+    `control`: knows what was revoked. `census`: counts connections where they are limited. `presence`: knows who is there.
     """
 
     def __init__(
@@ -55,7 +56,9 @@ class Connect:
         opened: Callable[[Connection], None] = lambda connection: None,
         control: Control | None = None,
         census: Census | None = None,
+        presence: Presence | None = None,
     ) -> None:
+        self._presence = presence
         self._hub = hub
         self._limits = limits
         self._opened = opened
@@ -130,6 +133,8 @@ class Connect:
             preamble,
         )
         self._lifetimes.watch(connection)
+        if self._presence is not None:
+            self._presence.joined(connection)
         self._opened(connection)
         return connection
 
@@ -141,6 +146,8 @@ class Connect:
         """Note that a connection is closed; whoever closes connections says so."""
         self._lifetimes.forget(connection)
         self.census.remove(connection)
+        if self._presence is not None:
+            self._presence.left(connection)
 
     def _expiring(self, connection: Connection) -> None:
         expires_at = connection.session.identity.expires_at

@@ -26,7 +26,7 @@ from signtusk_realtime.errors import (
 )
 from signtusk_realtime.events.event import prepare
 from signtusk_realtime.events.ids import ID_RULE, is_id
-from signtusk_realtime.events.kinds import DocumentUpdateEvent, Published, SystemAnnouncementEvent
+from signtusk_realtime.events.kinds import DocumentUpdateEvent, Published, SystemAnnouncementEvent, UserPresenceEvent
 from signtusk_realtime.events.log import (
     SYSTEM_LOG,
     Commit,
@@ -53,6 +53,7 @@ from signtusk_realtime.operations.documents.facts import (
     is_change,
     none_held,
 )
+from signtusk_realtime.operations.presence.presence import Presence
 from signtusk_realtime.protocol import cursor
 from signtusk_realtime.protocol.edits import EditOutcome
 from signtusk_realtime.protocol.publications import Publication
@@ -101,6 +102,7 @@ class Publish:
     """See the module. `now_ms`: wall clock; `new_id(prefix)`: a fresh, time-ordered id; `max_payload_bytes` bounds an event's body.
 
     `counters`: where it counts; by default its own. `documents`: where changes of documents go; without them every event is a plain one.
+    `presence`: keeps what is published of who is there.
     """
 
     def __init__(
@@ -112,7 +114,9 @@ class Publish:
         max_payload_bytes: int = 256 << 10,
         counters: Counters | None = None,
         documents: Documents | None = None,
+        presence: Presence | None = None,
     ) -> None:
+        self._presence = presence
         self._documents = documents
         self.counters = Counters() if counters is None else counters
         self._engine = engine
@@ -137,10 +141,26 @@ class Publish:
         accepted_at = self.counters.clock()
         self.counters.publications += len(publications)
         try:
-            return await self._publish(identity, publications, idempotency_key, is_batch, accepted_at)
+            results = await self._publish(identity, publications, idempotency_key, is_batch, accepted_at)
         except RealtimeError as error:
             self.counters.publications_refused[error.code] += len(publications)
             raise
+        await self._remember_presence(identity, publications, results)
+        return results
+
+    async def _remember_presence(
+        self, identity: Identity, publications: Sequence[Publication], results: Sequence[PublishResult]
+    ) -> None:
+        if self._presence is None:
+            return
+        told = [
+            (event, result.duplicate)
+            for (event, _), result in zip(publications, results, strict=True)
+            if isinstance(event, UserPresenceEvent)
+        ]
+        if told:
+            named = told[0][0].organization_id
+            await self._presence.published(LogName(identity.organization_id if named is UNSET else named), told)
 
     async def _publish(
         self,

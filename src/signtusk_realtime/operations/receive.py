@@ -22,7 +22,9 @@ from signtusk_realtime.events.subscriptions import Subscription
 from signtusk_realtime.operations.authorize import UNASKED, Authorize
 from signtusk_realtime.operations.documents.documents import Documents
 from signtusk_realtime.operations.documents.edit import refusal
+from signtusk_realtime.operations.presence.presence import Presence
 from signtusk_realtime.operations.refresh import Refresher
+from signtusk_realtime.operations.signal import SendSignal
 from signtusk_realtime.operations.subscribe import Subscriptions
 from signtusk_realtime.protocol import codes, json
 from signtusk_realtime.protocol.messages import (
@@ -30,13 +32,16 @@ from signtusk_realtime.protocol.messages import (
     ErrorMessage,
     Ping,
     Pong,
+    PresenceAccepted,
     Refresh,
     Refreshed,
+    Signal,
     Subscribe,
     Unsubscribe,
     edit_result,
     request_id_of,
 )
+from signtusk_realtime.protocol.messages import Presence as PresenceMessage
 from signtusk_realtime.sessions.session import is_malformed
 
 INBOX_BYTES = 256 << 10
@@ -57,7 +62,11 @@ class Receive:
         authorize: Authorize = UNASKED,
         documents: Documents | None = None,
         refresh: Refresher | None = None,
+        presence: Presence | None = None,
+        signal: SendSignal | None = None,
     ) -> None:
+        self._presence = presence
+        self._signal = signal
         self._refresh = refresh
         self._authorize = authorize
         self._documents = documents
@@ -129,6 +138,10 @@ class Receive:
                     self._wait_for(connection, self._edit(connection, message))
                 case Refresh():
                     self._wait_for(connection, self._renew(connection, message))
+                case PresenceMessage():
+                    self._declare(connection, message)
+                case Signal():
+                    self._wait_for(connection, self._send_signal(connection, message))
                 case Ping():
                     self._pong(connection, message)
                 case _:
@@ -207,6 +220,19 @@ class Receive:
                 self.in_turn(connection, act)
         except RealtimeError as error:
             self._refuse(connection, error, UNSET)
+
+    def _declare(self, connection: Connection, message: PresenceMessage) -> None:
+        assert self._presence is not None, "who takes declarations was told who keeps them"
+        self._presence.declare(connection, message)
+        self._hub.send(connection, PresenceAccepted(request_id=message.request_id))
+
+    async def _send_signal(self, connection: Connection, message: Signal) -> None:
+        assert self._signal is not None, "who takes signals was told where they go"
+        try:
+            await self._signal(connection, message)
+        except RealtimeError as error:
+            if connection.is_open:
+                self._refuse(connection, error, message.request_id)
 
     def _pong(self, connection: Connection, ping: Ping) -> None:
         cursor = self._hub.cursor_of(connection) if connection.has_begun else UNSET

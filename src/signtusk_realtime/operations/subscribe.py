@@ -24,9 +24,17 @@ from signtusk_realtime.protocol.messages import RecoveryFailure, Subscribe, Subs
 
 
 class Subscriptions:
-    """See the module. `new_id(prefix)`: a fresh id."""
+    """See the module. `new_id(prefix)`: a fresh id. `subscribed`: called with each connection that was just told so."""
 
-    def __init__(self, engine: Engine, hub: Hub, *, new_id: Callable[[str], str]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        hub: Hub,
+        *,
+        new_id: Callable[[str], str],
+        subscribed: Callable[[Connection], None] = lambda connection: None,
+    ) -> None:
+        self._subscribed = subscribed
         self._engine = engine
         self._hub = hub
         self._new_id = new_id
@@ -152,3 +160,4 @@ class Subscriptions:
         self._hub.subscribed(connection, answer)
         if resumed is not None:
             self._hub.resume(connection, resumed)
+        self._subscribed(connection)

@@ -27,9 +27,11 @@ from signtusk_realtime.operations.documents.attempt import DocumentRules
 from signtusk_realtime.operations.documents.documents import Documents, make_documents
 from signtusk_realtime.operations.history import History
 from signtusk_realtime.operations.negotiate import Negotiate
+from signtusk_realtime.operations.presence.presence import LEAVE_MS, Presence
 from signtusk_realtime.operations.publish import Publish
 from signtusk_realtime.operations.receive import Receive
 from signtusk_realtime.operations.refresh import Refresher
+from signtusk_realtime.operations.signal import SendSignal
 from signtusk_realtime.operations.subscribe import Subscriptions
 from signtusk_realtime.operations.tickets import Tickets
 from signtusk_realtime.sessions.session import SessionLimits
@@ -48,6 +50,7 @@ class Verbs:
     publish: Publish
     history: History
     documents: Documents
+    presence: Presence
     tickets: Tickets
     administer: Administer
     negotiate: Negotiate
@@ -56,6 +59,7 @@ class Verbs:
 
     async def close(self) -> None:
         """End what verbs have begun and not finished."""
+        await self.presence.close()
         await self.nodes.close()
         await self.asking.close()
         await self.receive.close()
@@ -83,6 +87,7 @@ def make_verbs(
     authorizer: Authorizer | None = None,
     revocations_kept_ms: int | None = None,
     registry: Registry | None = None,
+    presence_leave_ms: int = LEAVE_MS,
 ) -> Verbs:
     """Put the verbs together. `now_ms`: wall clock; `monotonic_s`: a clock that never goes back; the rest as in each verb.
 
@@ -91,12 +96,21 @@ def make_verbs(
     """
     registry = registry or Registry(engine, hub, control, Node(node_id=node, capacity=UNLIMITED))
     asking = Asking(engine, control, registry, node_id=node, new_id=new_id)
-    subscriptions = Subscriptions(engine, hub, new_id=new_id)
     tickets = Tickets(
         engine, now_ms=now_ms, monotonic_s=monotonic_s, new_secret=new_secret, lifetime_ms=ticket_lifetime_ms
     )
     documents = make_documents(engine, hub, document_rules, now_ms=now_ms, new_id=new_id, new_secret=new_secret)
     authorize = Authorize(authorizer, monotonic_s=monotonic_s)
+    presence = Presence(
+        engine,
+        hub,
+        registry,
+        now_ms=now_ms,
+        leave_ms=presence_leave_ms,
+        authorize=authorize,
+        is_cut_off=lambda: control.freshness.is_stale,
+    )
+    subscriptions = Subscriptions(engine, hub, new_id=new_id, subscribed=presence.followed)
     authenticate = Authenticate(tokens, tickets, control, now_ms=now_ms)
     connect = Connect(
         hub,
@@ -107,6 +121,7 @@ def make_verbs(
         opened=opened,
         control=control,
         census=Census(connection_limits),
+        presence=presence,
     )
     refresh = Refresher(hub, connect, authenticate, control=control, authorize=authorize, asking=asking)
     return Verbs(
@@ -123,6 +138,8 @@ def make_verbs(
             authorize=authorize,
             documents=documents,
             refresh=refresh,
+            presence=presence,
+            signal=SendSignal(engine, hub, authorize=authorize),
         ),
         publish=Publish(
             engine,
@@ -131,9 +148,11 @@ def make_verbs(
             new_id=new_id,
             max_payload_bytes=payload_bytes,
             counters=hub.counters,
+            presence=presence,
         ),
         history=History(engine, authorize=authorize),
         documents=documents,
+        presence=presence,
         tickets=tickets,
         administer=Administer(asking, control, tickets, node=node, now_ms=now_ms, kept_ms=revocations_kept_ms),
         negotiate=Negotiate(registry, tickets),

@@ -27,6 +27,8 @@ from signtusk_realtime.protocol.edits import EditBody, EditOutcome, EditStatus
 RequestId = Annotated[str, Meta(max_length=64)]
 CursorText = Annotated[str, Meta(max_length=1024)]
 RecoveryFailure = Literal["expired", "epoch", "unknown"]
+PresenceStatus = Literal["online", "offline", "away", "busy"]
+SignalName = Literal["typing", "pointer", "focus"]
 
 
 class Request(
@@ -84,7 +86,23 @@ class Edit(Request, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="
         return EditBody(**{name: getattr(self, name) for name in EditBody.__struct_fields__})
 
 
-ClientMessage = Subscribe | Unsubscribe | Ping | Refresh | Edit
+class Presence(Request, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="presence"):
+    """Says how the user of this connection is; the newest of a user's open connections counts."""
+
+    status: PresenceStatus
+    current_document: Id | UnsetType = UNSET
+    metadata: JsonObject | UnsetType = UNSET
+
+
+class Signal(Request, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="signal"):
+    """Tells others who follow a document's updates what this user does there right now. Not answered, never stored, told at most once."""
+
+    signal: SignalName
+    document_id: Id
+    data: JsonObject | UnsetType = UNSET
+
+
+ClientMessage = Subscribe | Unsubscribe | Ping | Refresh | Edit | Presence | Signal
 
 
 class Answer(Struct, rename="camel", omit_defaults=True, frozen=True, kw_only=True, tag_field="type"):
@@ -196,6 +214,40 @@ class EditResult(Answer, frozen=True, kw_only=True, tag="edit_result"):
     expected_seq: int | UnsetType = UNSET
 
 
+class PresenceAccepted(Answer, frozen=True, kw_only=True, tag="presence_accepted"):
+    """Answers `presence`."""
+
+
+class PresenceChange(Struct, rename="camel", omit_defaults=True, frozen=True, kw_only=True):
+    """How a user is now."""
+
+    user_id: str
+    status: PresenceStatus
+    last_seen: str
+    current_document: str | UnsetType = UNSET
+    metadata: Raw | UnsetType = UNSET
+
+
+class PresenceChanged(Answer, frozen=True, kw_only=True, tag="presence"):
+    """Users who are otherwise than before, for subscriptions to `user_presence`. Without a cursor: never stored, told at most once.
+
+    `truncated`: more changed than is told, or something was missed; `online` users are there, and the presence call says who.
+    """
+
+    users: tuple[PresenceChange, ...] | UnsetType = UNSET
+    truncated: bool | UnsetType = UNSET
+    online: int | UnsetType = UNSET
+
+
+class Signalled(Answer, frozen=True, kw_only=True, tag="signal"):
+    """Another user's signal, for subscriptions to that document's updates. Without a cursor: never stored, told at most once."""
+
+    signal: SignalName
+    document_id: str
+    data: JsonObject | UnsetType = UNSET
+    user_id: str
+
+
 def edit_result(outcome: EditOutcome, request_id: str | UnsetType) -> EditResult:
     """Make the answer of an edit."""
     fields = {name: getattr(outcome, name) for name in EditOutcome.__struct_fields__}
@@ -215,6 +267,9 @@ ServerMessage = (
     | Unsubscribed
     | Pong
     | EditResult
+    | PresenceAccepted
+    | PresenceChanged
+    | Signalled
     | Refreshed
     | TokenExpiring
     | CursorMessage

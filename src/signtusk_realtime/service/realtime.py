@@ -36,6 +36,7 @@ from signtusk_realtime.events.kinds import (
 from signtusk_realtime.events.subscriptions import Subscription
 from signtusk_realtime.observability.metrics import MetricsMapping
 from signtusk_realtime.operations.negotiate import Negotiated
+from signtusk_realtime.operations.presence.presence import PresenceAnswer
 from signtusk_realtime.protocol import json, messages
 from signtusk_realtime.protocol.messages import Subscribe, Unsubscribe
 from signtusk_realtime.service.documents import ConflictResolution, resolve_in_process
@@ -311,6 +312,13 @@ class RealtimeService:
     def get_metrics(self) -> MetricsMapping:
         """Give the figures of this node by their camelCase names, rates over the last 10 seconds. All are measured."""
         return self.rooms.metrics.get()
+
+    async def get_presence(self, organization_id: str, document_id: str | None = None) -> PresenceAnswer:
+        """Say who is there in an organization, or who of it has this as the current document. Raises: InvalidInput, Unavailable."""
+        check_organization_id(organization_id, path=("organizationId",))
+        if document_id is not None:
+            check_id(document_id, path=("documentId",))
+        return await self.rooms.verbs.presence.of(organization_id, document_id)
 
     # ---- documents
 

@@ -166,6 +166,7 @@ def _furnished(
         opened=telling.opened,
         authorizer=authorizer,
         revocations_kept_ms=_revocations_kept_ms(settings),
+        presence_leave_ms=settings.presence_leave_delay,
     )
     handed = HandedIn(
         hub=hub,

@@ -32,6 +32,7 @@ PROMISED = {
     "connection_timeout": 300_000,
     "tail_bytes": 64 << 20,
     "compression": True,
+    "presence_leave_delay": 10_000,
     "document_policy": "plain",
     "versionless": "infer",
     "versionless_window": 30_000,

@@ -36,6 +36,7 @@ from signtusk_realtime.server.http.history import ReadHistory
 from signtusk_realtime.server.http.metrics import ReadMetrics
 from signtusk_realtime.server.http.openapi import document, document_at
 from signtusk_realtime.server.http.openapi.served import Served
+from signtusk_realtime.server.http.presence import ReadPresence
 from signtusk_realtime.server.origins import PREFLIGHT, VARY, OriginPolicy, is_preflight
 from signtusk_realtime.server.problems import (
     MEDIA_TYPE,
@@ -52,6 +53,7 @@ log = logging.getLogger(__name__)
 
 EVENTS: Final = "/api/realtime/events"
 HISTORY: Final = "/api/realtime/history"
+PRESENCE: Final = "/api/realtime/presence"
 DOCUMENT: Final = "/api/realtime/documents/{document_id:path}"
 """An id may have slashes in it, written %2F; the longer paths are looked at first."""
 RESOLVE: Final = "/api/realtime/conflicts/{document_id:path}/resolve"
@@ -121,6 +123,7 @@ class HttpApi:
                 Route(HEALTH, probes.health, methods=["GET"]),
                 Route(EVENTS, events.post, methods=["POST"]),
                 Route(HISTORY, ReadHistory(verbs.history, authenticator, limits).get, methods=["GET"]),
+                Route(PRESENCE, ReadPresence(verbs.presence, authenticator).get, methods=["GET"]),
                 Route(DOCUMENT + "/edits", documents.edit, methods=["POST"]),
                 Route(DOCUMENT + "/transitions", documents.move, methods=["POST"]),
                 Route(DOCUMENT + "/history", documents.history, methods=["GET"]),

@@ -17,6 +17,18 @@ _UPDATE: Final[dict[str, Any]] = {
     "userId": "user123",
     "organizationId": "org123",
 }
+PRESENCE: Final[Mapping[str, Any]] = {
+    "users": [
+        {
+            "userId": "user123",
+            "status": "online",
+            "connections": 2,
+            "lastSeen": "2026-11-22T18:49:22.123Z",
+            "currentDocument": "doc123",
+        }
+    ],
+    "cursor": _CURSOR,
+}
 PUBLICATIONS: Final[Mapping[str, Any]] = {
     "document_update": _UPDATE,
     "signature_status": {

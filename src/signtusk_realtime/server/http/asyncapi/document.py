@@ -32,9 +32,21 @@ ANSWERS: Final[dict[str, tuple[str, ...]]] = {
     "ping": ("pong",),
     "refresh": ("refreshed", "error"),
     "edit": ("edit_result", "error"),
+    "presence": ("presence_accepted", "error"),
+    "signal": ("error",),
 }
 """What answers a client's message."""
-ON_STREAMS: Final = ("connected", "subscribed", "unsubscribed", "resync", "token_expiring", "reconnect", "error")
+ON_STREAMS: Final = (
+    "connected",
+    "subscribed",
+    "unsubscribed",
+    "presence_told",
+    "signal_told",
+    "resync",
+    "token_expiring",
+    "reconnect",
+    "error",
+)
 """Messages that an event stream carries too, unnamed; events are blocks of their own there."""
 
 _DESCRIPTION: Final = """\
@@ -45,7 +57,9 @@ ordered log; a cursor is how far a client has got in it, and is the same over We
 
 def asyncapi(version: str, websocket_path: str) -> Object:
     """Make the document, without a mount's path."""
-    requests, answers = _tagged(ClientMessage), _tagged(ServerMessage)
+    requests = _tagged(ClientMessage)
+    # A message of both sides is described twice, by two names.
+    answers = {f"{name}_told" if name in requests else name: kind for name, kind in _tagged(ServerMessage).items()}
     types = [*requests.values(), *answers.values(), Event, EventType, Id, CursorText]
     found, schemas = schema_components(types, schema_hook=_of_application, ref_template=REFERENCE)
     by_type = dict(zip(types, found, strict=True))

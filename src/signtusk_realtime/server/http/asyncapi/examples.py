@@ -42,6 +42,19 @@ MESSAGES: Final[Mapping[str, Sequence[Mapping[str, Any]]]] = {
             "changes": {"title": "NDA, second version"},
         },
     ),
+    "presence": ({"type": "presence", "requestId": "3", "status": "away", "currentDocument": "doc123"},),
+    "presence_accepted": ({"type": "presence_accepted", "requestId": "3"},),
+    "presence_told": (
+        {
+            "type": "presence",
+            "users": [{"userId": "user123", "status": "away", "lastSeen": _AT, "currentDocument": "doc123"}],
+        },
+        {"type": "presence", "truncated": True, "online": 348},
+    ),
+    "signal": ({"type": "signal", "signal": "typing", "documentId": "doc123", "data": {"field": "title"}},),
+    "signal_told": (
+        {"type": "signal", "signal": "typing", "documentId": "doc123", "data": {"field": "title"}, "userId": "user123"},
+    ),
     "connected": (
         {
             "type": "connected",

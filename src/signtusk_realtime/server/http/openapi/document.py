@@ -17,12 +17,12 @@ from signtusk_realtime.events.kinds import Published as PublishedEvent
 from signtusk_realtime.events.subscriptions import EventType, SubscriptionType
 from signtusk_realtime.protocol.messages import CursorText
 from signtusk_realtime.server.entrance import ServerLimits
-from signtusk_realtime.server.http.openapi import access, documents, events, service
+from signtusk_realtime.server.http.openapi import access, documents, events, presence, service
 from signtusk_realtime.server.http.openapi.parts import REFERENCE, Object, ref
 from signtusk_realtime.server.problems import ProblemBody
 
 VERSION: Final = "3.1.0"
-TOPICS: Final = (events, documents, access, service)
+TOPICS: Final = (events, presence, documents, access, service)
 """Files that describe calls: each has TYPES, the wire types it needs, and `paths`."""
 
 _DESCRIPTION: Final = """\

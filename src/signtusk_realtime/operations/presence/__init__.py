@@ -1,0 +1,1 @@
+"""Who is there: kept, shared between nodes, told."""

@@ -1,0 +1,53 @@
+"""Tell others who follow a document what a client does there right now: typing, pointer, focus.
+
+Owns: who may tell of which document, and the message on its way.   Not: its way to sockets (delivery/ephemeral.py), rates (sessions).
+Rule 1: who may follow a document's updates may signal there, subscribed or not.   Rule 2: at most once, never stored; not answered but by an error.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import UNSET
+
+from signtusk_realtime.delivery.connection import Connection
+from signtusk_realtime.delivery.ephemeral import between_clients
+from signtusk_realtime.delivery.hub import Hub
+from signtusk_realtime.engines.engine import Engine
+from signtusk_realtime.errors import Forbidden, InvalidInput
+from signtusk_realtime.events.log import LogName
+from signtusk_realtime.events.subscriptions import Filters, Subscription
+from signtusk_realtime.operations.authorize import UNASKED, Authorize
+from signtusk_realtime.operations.documents.access import check_read
+from signtusk_realtime.protocol import json
+from signtusk_realtime.protocol.messages import Signal, Signalled
+
+DATA_BYTES: Final = 4096
+
+
+class SendSignal:
+    """See the module."""
+
+    def __init__(self, engine: Engine, hub: Hub, *, authorize: Authorize = UNASKED) -> None:
+        self._engine = engine
+        self._hub = hub
+        self._authorize = authorize
+
+    async def __call__(self, connection: Connection, message: Signal) -> None:
+        """Send a client's signal on. Raises: Forbidden, InvalidInput (too much data), Unavailable."""
+        identity = connection.session.identity
+        document_id, user_id = message.document_id, identity.user_id
+        try:
+            check_read(identity, document_id)
+            if self._authorize.is_asked:
+                wanted = Subscription("document_updates", Filters(document_id=document_id))
+                await self._authorize.check(identity, (wanted,))
+        except Forbidden as error:
+            raise Forbidden(error.message, path=("documentId",)) from None
+        if message.data is not UNSET and (size := len(json.encode(message.data))) > DATA_BYTES:
+            raise InvalidInput(f"data has {size} bytes; at most {DATA_BYTES} are allowed", path=("data",))
+        self._hub.counters.signals += 1
+        told = Signalled(signal=message.signal, document_id=document_id, data=message.data, user_id=user_id)
+        keys = ("document_updated", f"d:{document_id}", f"u:{user_id}")
+        body = between_clients(json.encode(told), keys, connection.connection_id)
+        await self._engine.signal(LogName(identity.organization_id), body)
