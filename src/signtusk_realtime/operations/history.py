@@ -70,9 +70,10 @@ class History:
             raise Forbidden("this identity may read nothing of what happened")
         # Who reads a page asks for something else the next time.
         selection = compile_selection(wanted, identity, keep=False)
+        after = EARLIEST if after is None else after
         page: HistoryPage | None = None
         while page is None:
-            page = await self._page(identity.organization_id, selection, after or EARLIEST, limit)
+            page = await self._page(identity.organization_id, selection, after, limit)
         return page
 
     async def _page(self, organization_id: str, selection: Selection, after: str, limit: int) -> HistoryPage | None:
