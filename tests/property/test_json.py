@@ -7,13 +7,15 @@ from collections.abc import Callable
 from random import Random
 
 import msgspec
-from hypothesis import given
+import pytest
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from signtusk_realtime.errors import InvalidInput
 from signtusk_realtime.protocol.json import (
     canonical_digest,
     decode,
+    decode_digested,
     decode_elements,
     decode_value,
     encode,
@@ -35,12 +37,43 @@ values = st.recursive(
 )
 
 
+spaces = st.sampled_from(["", "", "", " ", "\n", "\t\r", "  "])
+# Few, so that keys stand twice, and what may hide that stands beside them.
+words = st.sampled_from(["a", "b", "c", ":", " :", "{", "\\u0061", '\\":', "\\u0022:", "é", "\x7f"])
+numbers = st.sampled_from(["0", "1", "1.0", "1e0", "-0.0", "0.5", "1E400", "1e-400", "1" * 25, "9007199254740993.0"])
+
+
+def object_text(members: list[tuple[str, str, str, str]]) -> str:
+    return "{" + ",".join(f'{before}"{key}"{after}:{value}' for before, key, after, value in members) + "}"
+
+
+odd_texts = st.recursive(
+    words.map(lambda word: f'"{word}"') | numbers,
+    lambda inner: (
+        st.lists(st.tuples(spaces, words, spaces, inner), max_size=4).map(object_text)
+        | st.lists(inner, max_size=3).map(lambda items: "[" + ", ".join(items) + "]")
+    ),
+    max_leaves=8,
+)
+"""Well-formed, with keys that stand twice, escapes, spaces anywhere, and strings that look like what they are not."""
+
+
 def fault_of(read: Callable[[], object]) -> InvalidInput | None:
     try:
         read()
     except InvalidInput as fault:
         return fault
     return None
+
+
+def outcome(read: Callable[[], object]) -> object:
+    """What it gives, or what its refusal tells."""
+    try:
+        return read()
+    except InvalidInput as fault:
+        return fault.code, fault.message, fault.path
+    except OverflowError as fault:
+        return str(fault)
 
 
 def depth_of(value: object) -> int:
@@ -169,6 +202,25 @@ def test_the_digest_is_the_values_not_the_texts(value: object, random: Random) -
     text = json.dumps(value)
     assert canonical_digest(text) == canonical_digest(json.dumps(shuffled(value), ensure_ascii=False, indent=2))
     assert canonical_digest(f"[{text}]") != canonical_digest(text)
+
+
+@example(text='{"a":1,"a":2,"c":"\\u0022:"}', depth=2)
+@example(text='{"a" :1,"b":1,"b":2}', depth=2)
+@example(text='{"c":[1.0,-0.0,1e3]}', depth=2)
+@example(text='{"c":1E400}', depth=2)
+@example(text='{"c":" :"}', depth=2)
+@pytest.mark.parametrize("decoder", [msgspec.json.Decoder(object), TYPED])
+@given(
+    text=odd_texts | st.lists(st.tuples(spaces, words, spaces, odd_texts), max_size=3).map(object_text),
+    depth=st.integers(1, 5),
+)
+def test_what_is_digested_while_it_is_decoded_is_the_same(
+    decoder: msgspec.json.Decoder[object], text: str, depth: int
+) -> None:
+    """The short way gives the value and the digest of the long one, or its fault."""
+    assert outcome(lambda: decode_digested(text, decoder, depth=depth)) == outcome(
+        lambda: (decode(text, decoder, depth=depth), canonical_digest(text))
+    )
 
 
 @given(st.integers(-62_135_596_800_000, 253_402_300_799_999))

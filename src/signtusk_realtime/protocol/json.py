@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from math import isinf
 from typing import Final, TypeAlias, TypeVar
 
 import msgspec
@@ -27,12 +28,14 @@ JSONValue: TypeAlias = "bool | int | float | str | list[JSONValue] | dict[str, J
 Path: TypeAlias = tuple[str, ...]
 
 _ENCODER: Final = msgspec.json.Encoder()
-_SORTED: Final = msgspec.json.Encoder(order="deterministic")
+_CANONICAL: Final = msgspec.json.Encoder(order="deterministic")
 _WELL_FORMED: Final = msgspec.json.Decoder(msgspec.Raw)
 _ELEMENTS: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _KEY: Final = msgspec.json.Decoder(str)
 # No own type for the top: an alias that names itself is beyond msgspec, and `object` means the same to it.
 _VALUE: Final = msgspec.json.Decoder(object)
+
+_SPACES: Final = b" \t\r\n"
 
 _MAX_QUOTED: Final = 64
 _MAX_DETAIL: Final = 300
@@ -99,6 +102,22 @@ def decode_elements(data: bytes | str) -> list[bytes] | None:
         raise InvalidInput("the JSON nests too deep", code="too_deep") from None
 
 
+def decode_digested(
+    data: bytes | str, decoder: msgspec.json.Decoder[T], *, depth: int, at: Path = ()
+) -> tuple[T, bytes]:
+    """Do what `decode` and `canonical_digest` do, for less than both: most texts are seen to be sound by their canonical form.
+
+    Raises: InvalidInput as they do, in their order.
+    """
+    raw = _utf8(data)
+    canonical = _plain_canonical(raw, depth)
+    if canonical is not None:
+        # A wrong type is told below, with its place.
+        with suppress(msgspec.DecodeError):
+            return decoder.decode(raw), hashlib.sha256(canonical).digest()
+    return decode(raw, decoder, depth=depth, at=at), canonical_digest(raw)
+
+
 def canonical_digest(data: bytes | str) -> bytes:
     """Give the SHA-256 of a JSON value: equal for equal values, whatever the order of keys, the spaces, or 1 written as 1.0.
 
@@ -110,7 +129,7 @@ def canonical_digest(data: bytes | str) -> bytes:
         value = _VALUE.decode(raw)
         if _MAYBE_FLOAT.search(raw):
             value = _whole_numbers_as_integers(value)
-        canonical = _SORTED.encode(value)
+        canonical = _CANONICAL.encode(value)
     except msgspec.ValidationError as fault:
         raise _invalid_message(str(fault), (), raw, object) from None
     except msgspec.DecodeError as fault:
@@ -253,6 +272,34 @@ def _is_plainly_sound(raw: bytes, depth: int) -> bool:
             return members == raw.count(b'":')
         level = below
     return False
+
+
+def _plain_canonical(raw: bytes, depth: int) -> bytes | None:
+    """Give the canonical form (of `canonical_digest`) if it shows that no key stands twice; None if that or the depth must be looked into.
+
+    Without a backslash no quote stands within a string, and strings are written back as they were read. Without white space `":` ends each
+    key, and else only begins a string whose first character is a colon: the canonical form has as many of them, or fewer if a key was
+    overwritten by its like (or a string begins with spaces before a colon). Brackets in strings only make the depth look too great.
+    """
+    if b"\\" in raw or raw.count(b"{") + raw.count(b"[") > depth:
+        return None
+    try:
+        canonical = _CANONICAL.encode(_CANONICAL_VALUE.decode(raw))
+    except (msgspec.MsgspecError, OverflowError):
+        return None
+    if raw.translate(None, _SPACES).count(b'":') != canonical.count(b'":'):
+        return None
+    return canonical
+
+
+def _canonical_number(text: str) -> float | int:
+    """Read a number with a fraction or an exponent. Raises: OverflowError for what is beyond representation."""
+    number = float(text)
+    # Infinity is no integer, and cannot be made one.
+    return int(number) if number.is_integer() or isinf(number) else number
+
+
+_CANONICAL_VALUE: Final = msgspec.json.Decoder(object, float_hook=_canonical_number)
 
 
 def _plain_key(token: bytes) -> bytes:

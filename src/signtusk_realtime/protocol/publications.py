@@ -55,8 +55,7 @@ def _publication(text: bytes, at: Sequence[str], depth: int, max_payload_bytes: 
             path=tuple(at),
         )
     try:
-        event = json.decode(text, _published, depth=depth, at=tuple(at))
-        return Publication(event, json.canonical_digest(text))
+        return Publication(*json.decode_digested(text, _published, depth=depth, at=tuple(at)))
     except InvalidInput as error:
         raise _refused(error, tuple(at)) from None
 
