@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from unicodedata import normalize
 
-from hypothesis import given
+from hypothesis import event, given
 from hypothesis import strategies as st
 
 from signtusk_realtime.documents.canonical import canonical, content_hash, key_of, number
 from signtusk_realtime.documents.edit import put_on, read_edit
 from signtusk_realtime.documents.history import GENESIS, Body, Entry, Header, erase, replay, seal, verify
-from signtusk_realtime.documents.nodes import get
+from signtusk_realtime.documents.nodes import get, places
 from signtusk_realtime.documents.ops import apply, diff
-from signtusk_realtime.documents.paths import parse_pointer, pointer
+from signtusk_realtime.documents.paths import Path, parse_pointer, pointer
+from signtusk_realtime.documents.policy import PLAIN
 from signtusk_realtime.documents.resolve import resolve
 from signtusk_realtime.documents.values import Json, Object, check_value, equal
 from tests.support.documents import documents, values
@@ -114,3 +116,27 @@ def test_replicas_converge(edits: list[tuple[Object, int, str]]) -> None:
         if resolution.ops:
             versions.append(resolution.document)
         assert content_hash(replica) == content_hash(versions[-1])
+
+
+SIGNED = (
+    "/title",
+    "/recipients/*/name",
+    "/recipients/a",
+    "/signatureFields/*/parts/*/v",
+    "/list/*/v",
+    "/*/*/label",
+    "/meta/*/p",
+)
+
+
+@given(documents(), documents(), st.lists(st.sampled_from(SIGNED).map(parse_pointer), min_size=1, max_size=3))
+def test_what_is_signed_changes_the_hash(before: Object, after: Object, signed: list[Path]) -> None:
+    """Two documents that differ anywhere that `signed` leads to, through objects or arrays by id, have two hashes."""
+    policy = replace(PLAIN, signed=tuple(signed))
+    hashes = {content_hash(policy.scope(each)) for each in (before, after)}
+    shown: list[Json] = [
+        [{pointer(at): value for at, value in places(each, leads)} for leads in signed] for each in (before, after)
+    ]
+    differ = canonical(shown[0]) != canonical(shown[1])
+    event(f"differ there: {differ}")
+    assert not differ or len(hashes) == 2

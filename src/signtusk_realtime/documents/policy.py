@@ -5,6 +5,8 @@ carrying it out (merge.py, invariants.py, resolve.py).
 Rule 1: a pattern names a place and everything below it; `*` stands for any one segment. Of several patterns the longest wins, then the one
 with fewer `*`.
 Rule 2: where a policy guards, the stricter of policy and request holds; elsewhere the request's strategy does.
+Rule 3: what a signature stands for is rather too much than too little: where a pattern of `signed` leads into a keyed array, which elements
+there are and in which order is covered too, and what cannot be entered is covered whole.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final, Literal, TypeAlias, get_args
 
+from signtusk_realtime.documents.nodes import keyed
 from signtusk_realtime.documents.paths import ANY, Path, covers, matches, parse_pointer, reaches_into
 from signtusk_realtime.documents.values import Json, Object
 
@@ -102,22 +105,38 @@ class Policy:
 
     def scope(self, document: Object) -> Object:
         """Give the part of a document that the content hash covers."""
-        return _part(document, (), self.signed) if self.signed else document
+        return _members(document, self.signed) if self.signed else document
 
 
 def _precision(pattern: Pattern) -> tuple[int, int, Pattern]:
     return len(pattern), sum(segment != ANY for segment in pattern), pattern
 
 
-def _part(node: Object, path: Path, patterns: tuple[Pattern, ...]) -> Object:
+def _part(node: Json, patterns: tuple[Pattern, ...]) -> Json:
+    """Give what patterns that lead on from this node cover of it (rule 3)."""
+    if isinstance(node, dict):
+        return _members(node, patterns)
+    elements = keyed(node)
+    if elements is None:
+        return node
+    return [
+        element if () in (further := _further(patterns, name)) else {**_members(element, further), "id": name}
+        for name, element in elements.items()
+    ]
+
+
+def _members(node: Object, patterns: tuple[Pattern, ...]) -> Object:
     found: dict[str, Json] = {}
     for name, value in node.items():
-        place = (*path, name)
-        if any(covers(pattern, place) for pattern in patterns):
-            found[name] = value
-        elif isinstance(value, dict) and any(reaches_into(pattern, place) for pattern in patterns):
-            found[name] = _part(value, place, patterns)
+        further = _further(patterns, name)
+        if further:
+            found[name] = value if () in further else _part(value, further)
     return found
+
+
+def _further(patterns: tuple[Pattern, ...], segment: str) -> tuple[Pattern, ...]:
+    """Give how patterns lead on behind a segment; `()` is one that ends there."""
+    return tuple(each[1:] for each in patterns if each[0] in (segment, ANY))
 
 
 @lru_cache(maxsize=512)
