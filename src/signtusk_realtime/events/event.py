@@ -63,24 +63,27 @@ class Prepared(NamedTuple):
 class _Shape(NamedTuple):
     """How a kind becomes an event.
 
-    `fields`: what its payload holds, as attribute and wire name. `told_by`: the field whose value chooses among `types`, if there is a
+    `fields`: what its payload holds, as attribute and wire name; `instants`: the wire names of those that hold instants. `told_by`: the field whose value chooses among `types`, if there is a
     choice. `merged`: the publication's own `payload` is merged in.
     """
 
     fields: tuple[tuple[str, str], ...]
+    instants: tuple[str, ...]
     told_by: str
     types: Mapping[str, EventType]
     merged: bool
 
 
 _ALWAYS: Final = ""
+_REWRITTEN: Final = frozenset({"signatureData", "expiresAt", "lastSeen", "startsAt", "endsAt"})
 
 
 def _choice(
     published: type[Published], fields: str, *, told_by: str, types: Mapping[str, EventType], merged: bool = False
 ) -> _Shape:
     wire_names = dict(zip(published.__struct_fields__, published.__struct_encode_fields__, strict=True))
-    return _Shape(tuple((name, wire_names[name]) for name in fields.split()), told_by, types, merged)
+    held = tuple((name, wire_names[name]) for name in fields.split())
+    return _Shape(held, tuple(name for _, name in held if name in _REWRITTEN), told_by, types, merged)
 
 
 def _fixed(published: type[Published], fields: str, event_type: EventType, *, merged: bool = False) -> _Shape:
@@ -136,7 +139,6 @@ SERVICE_EVENT_TYPES: Final[tuple[EventType, ...]] = ("document_conflict", "docum
 """The event types that only the service itself emits."""
 ALL_EVENT_TYPES: Final[frozenset[EventType]] = frozenset(SERVICE_EVENT_TYPES).union(*EVENT_TYPES.values())
 
-_REWRITTEN: Final = frozenset({"signatureData", "expiresAt", "lastSeen", "startsAt", "endsAt"})
 _PAYLOAD_FACETS: Final = (
     ("d:", "documentId"),
     ("d:", "currentDocument"),
@@ -165,11 +167,11 @@ def prepare(published: Published, *, event_id: str, received_at_ms: int, organiz
     payload: dict[str, object] = {}
     for attribute, name in shape.fields:
         value: object = getattr(published, attribute)
-        if value is UNSET:
-            continue
-        if name in _REWRITTEN:
-            value = _rewrite(value)
-        payload[name] = value
+        if value is not UNSET:
+            payload[name] = value
+    for name in shape.instants:
+        if name in payload:
+            payload[name] = _rewrite(payload[name])
 
     user_id: str | UnsetType = UNSET
     metadata = published.metadata

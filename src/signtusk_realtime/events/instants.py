@@ -32,13 +32,17 @@ def format_instant(instant: datetime) -> str:
     return text[:23] + "Z" if instant.microsecond else text[:19] + ".000Z"
 
 
+@lru_cache(maxsize=16)
 def format_milliseconds(at_ms: int) -> str:
-    """Write an instant given in milliseconds since 1970 UTC in the wire form."""
+    """Write an instant given in milliseconds since 1970 UTC in the wire form.
+
+    Cached: the events of a batch have one, and most others lie within the last few.
+    """
     second, millisecond = divmod(at_ms, 1000)
     return f"{_second(second)}.{millisecond:03d}Z"
 
 
 @lru_cache(maxsize=16)
 def _second(second: int) -> str:
-    """Write all but the fraction. Cached: most instants that are written lie within the last few seconds."""
+    """Write all but the fraction."""
     return (_EPOCH + timedelta(seconds=second)).isoformat()[:19]

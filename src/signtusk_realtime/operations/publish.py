@@ -34,7 +34,6 @@ from signtusk_realtime.events.log import (
     Draft,
     Key,
     LogName,
-    Placed,
     Position,
     Reused,
     Stale,
@@ -54,7 +53,7 @@ from signtusk_realtime.operations.documents.facts import (
     none_held,
 )
 from signtusk_realtime.operations.presence.presence import Presence
-from signtusk_realtime.protocol import cursor
+from signtusk_realtime.protocol.cursor import CursorWriter, encode
 from signtusk_realtime.protocol.edits import EditOutcome
 from signtusk_realtime.protocol.publications import Publication
 from signtusk_realtime.sessions.identity import PUBLISH, Identity
@@ -218,7 +217,7 @@ class Publish:
             raise call.reused(outcome)
         if not isinstance(outcome, Committed):
             raise Unavailable("the log changed its epoch; repeat the call")
-        return tuple(_result(call.log, outcome, placed) for placed in outcome.placed)
+        return _results(call.log, outcome)
 
     async def _in_order(self, call: _Call, documents: Documents) -> tuple[PublishResult, ...]:
         """Publish what concerns documents, each by itself; plain events that stand next to each other are one commit."""
@@ -291,7 +290,7 @@ class Publish:
         if placed is None or not placed.placed:
             # It was published before; where it stands is no longer kept.
             return PublishResult(event_id=draft.event_id, duplicate=True, edit=outcome)
-        result = _result(call.log, placed, placed.placed[0])
+        result = _results(call.log, placed)[0]
         return msgspec.structs.replace(result, duplicate=outcome.duplicate is True, edit=outcome)
 
     async def _fact(self, call: _Call, index: int, documents: Documents) -> tuple[PublishResult, ...]:
@@ -302,7 +301,7 @@ class Publish:
         committed = await documents.moves.fact(call.log, document_id, to, user_id, draft.event_id, draft)
         if committed is None:
             return await self._plain(call, index, index + 1)
-        return (_result(call.log, committed, committed.placed[0]),)
+        return _results(call.log, committed)[:1]
 
     async def _check_unused(self, call: _Call) -> None:
         """See before anything is published that no id is known with another value. Raises: EventIdReused, Unavailable."""
@@ -371,9 +370,14 @@ def _first_reused(reused: Reused, drafts: Sequence[Draft]) -> int:
     return min({**first, **other}.values())
 
 
-def _result(log: LogName, outcome: Committed, placed: Placed) -> PublishResult:
-    position = Position(outcome.epoch, placed.offset, placed.tag)
-    organization, system = (None, position) if log == SYSTEM_LOG else (position, None)
-    return PublishResult(
-        event_id=placed.event_id, cursor=cursor.encode(log, organization, system), duplicate=placed.duplicate
+def _results(log: LogName, outcome: Committed) -> tuple[PublishResult, ...]:
+    epoch = outcome.epoch
+    positions = [Position(epoch, offset, tag) for _, offset, tag, _ in outcome.placed]
+    if log == SYSTEM_LOG:
+        cursors = [encode(log, None, position) for position in positions]
+    else:
+        cursors = list(map(CursorWriter(log).text, positions))
+    return tuple(
+        PublishResult(event_id=placed.event_id, cursor=cursor, duplicate=placed.duplicate)
+        for placed, cursor in zip(outcome.placed, cursors, strict=True)
     )
