@@ -87,9 +87,9 @@ def decide(case: Case) -> Case:
     for _ in range(2 if case.get("again") else 1):
         try:
             decided = check_decisions([opened], [decision])
+            settled = settle(document, decided, parked, policy=policy, resolved_by="u4", timestamp=AT)
         except Refused as refused:
             return {"code": refused.code, "document": document, "status": opened.status, "rev": opened.rev}
-        settled = settle(document, decided, parked, policy=policy, resolved_by="u4", timestamp=AT)
         document, (opened,) = settled.document, settled.records
     return {"document": document, "status": opened.status, "rev": opened.rev}
 

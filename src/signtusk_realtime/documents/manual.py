@@ -20,6 +20,7 @@ from signtusk_realtime.documents.edit import Edit, put_on
 from signtusk_realtime.documents.merge import Merge
 from signtusk_realtime.documents.ops import Ops, apply, diff
 from signtusk_realtime.documents.order import arrange, compare
+from signtusk_realtime.documents.paths import pointer
 from signtusk_realtime.documents.policy import Policy
 from signtusk_realtime.documents.refusals import Refused
 from signtusk_realtime.documents.resolve import Parked
@@ -237,12 +238,31 @@ def _ids_in(order: Node) -> list[str]:
 def _with_value(document: Object, place: Place, decision: Decision) -> Object:
     assert decision.value is not UNSET
     value = check_value(decision.value, place.path)
-    if place.members or place.is_order:
-        changed = place.put(document, value)
-        if changed is None:
-            raise Refused("this value cannot stand there", code="invalid_value", path=place.segments)
-        return changed
-    return put_on(document, Edit({place.path: value}))
+    if not place.members and not place.is_order:
+        return put_on(document, Edit({place.path: value}))
+    _check_whole(place, place.value(document), value)
+    changed = place.put(document, value)
+    if changed is None:
+        raise _unfit(place, f"{pointer(place.path)} is no place for it")
+    return changed
+
+
+def _check_whole(place: Place, held: Node, value: Json) -> None:
+    """See that a value is a group or an order as a whole: nothing is added, and nothing that stands there is dropped by leaving it out."""
+    if place.is_order:
+        ids = _ids_in(held)
+        if held is ABSENT or not isinstance(value, list) or len(value) != len(ids) or set(_ids_in(value)) != set(ids):
+            raise _unfit(place, f"an order lists exactly the {len(ids)} ids that stand there")
+        return
+    if not isinstance(value, dict) or not value or not value.keys() <= set(place.members):
+        raise _unfit(place, f"a group's value is an object of {', '.join(place.members)}")
+    dropped = sorted(held.keys() - value.keys()) if isinstance(held, dict) else []
+    if dropped:
+        raise _unfit(place, f"a group is one value, and {', '.join(dropped)} would be lost")
+
+
+def _unfit(place: Place, why: str) -> Refused:
+    return Refused(f"{pointer(place.segments)}: {why}", code="invalid_value", path=place.segments)
 
 
 def _unparked(document: Object, parked: Parked, policy: Policy) -> Object:

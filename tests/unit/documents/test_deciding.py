@@ -103,6 +103,65 @@ def test_a_value_that_cannot_stand_there_is_refused(conflict_id: str, value: Jso
     assert refused.value.code == code
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        {},
+        {"left": 5, "top": 6},
+        {"page": 1, "x": 1, "y": 1, "width": 5},
+        {"page": 1, "x": 1, "y": 1, "id": "g"},
+        {"x": 1, "y": 1},
+        {"page": 1, "x": 1, "y": float("nan")},
+        [1, 1, 1],
+        None,
+    ],
+)
+def test_a_group_is_decided_whole(value: Json) -> None:
+    """Its value has its members and nothing else, and drops none that stands there by leaving it out."""
+    document, records = clash()
+    group = next(each for each in records if each.reason == "group")
+    decided = check_decisions(records, [decision(str(group.conflict_id), "value", value=value)])
+    with pytest.raises(Refused) as refused:
+        settle(document, decided, {}, policy=PLAIN, resolved_by="u", timestamp=AT)
+    assert (refused.value.code, refused.value.path and refused.value.path[:2]) == (
+        "invalid_value",
+        ("signatureFields", "f"),
+    )
+
+
+def test_a_group_may_lack_what_it_lacks_already() -> None:
+    """A field without a page is decided by x and y; a page may come with them."""
+    base: Object = {"signatureFields": [{"id": "f", "x": 1, "y": 1}]}
+    one, other = put(base, {"/signatureFields/f/x": 2}), put(base, {"/signatureFields/f/x": 3})
+    records = opened(resolve(base, one, other, PLAIN, "manual"))
+    for value in ({"x": 7, "y": 8}, {"page": 1, "x": 7, "y": 8}):
+        decided = check_decisions(records, [decision("c1", "value", value={**value})])
+        settled = settle(one, decided, {}, policy=PLAIN, resolved_by="u", timestamp=AT)
+        assert settled.document == {"signatureFields": [{"id": "f", **value}]}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [[], ["c", "b"], ["c", "b", "nope"], ["c", "b", "a", "a"], ["c", "b", "b"], [7, "c", "b", "a"], {"a": 1}, None],
+)
+def test_an_order_is_decided_by_exactly_the_ids_that_stand_there(value: Json) -> None:
+    """None left out, none twice, none that is unknown or no id at all."""
+    rows: list[dict[str, str]] = [{"id": "a"}, {"id": "b"}, {"id": "c"}]
+    base = put({}, {"rows": rows})
+    one, other = put(base, {"rows": [rows[1], rows[0], rows[2]]}), put(base, {"rows": [rows[0], rows[2], rows[1]]})
+    records = opened(resolve(base, one, other, PLAIN, "manual"))
+    with pytest.raises(Refused) as refused:
+        settle(
+            one,
+            check_decisions(records, [decision("c1", "value", value=value)]),
+            {},
+            policy=PLAIN,
+            resolved_by="u",
+            timestamp=AT,
+        )
+    assert (refused.value.code, refused.value.path) == ("invalid_value", ("rows", "#order"))
+
+
 def test_records_follow_the_document() -> None:
     """A commit refreshes what it touched (rev, value, version, user) and leaves the rest; equal or deleted places end."""
     document, records = clash()
