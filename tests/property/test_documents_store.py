@@ -48,7 +48,12 @@ from tests.support.engines import ENGINES, World
 from tests.support.plays import Client, Lossy, Pending, fates, fields, strategies, value_for
 
 PLAYS: Final = int(os.environ.get("DOCUMENT_PLAYS", "0"))
-PLAYED: Final = {"memory": PLAYS or 60, "sqlite-file": max(PLAYS // 10, 8)}
+PLAYED: Final = {
+    "memory": PLAYS or 60,
+    "sqlite-file": max(PLAYS // 10, 8),
+    "valkey": max(PLAYS // 10, 6),
+    "valkey-cluster": max(PLAYS // 10, 3),
+}
 """Engines, and how many plays each sees. What `reopens` outlives its process."""
 REOPENS: Final = frozenset({"sqlite-file"})
 LOCKED: Final = frozenset({"sent", "signing", "voided"})
