@@ -3,6 +3,7 @@
 Owns: the life of an open record, what a decision makes of the document.   Not: opening records (conflicts.py), storing and telling (operations).
 Rule 1: the field lives on with its current value; the record follows it.   Rule 2: a decision counts for the record as it was shown (`rev`).
 Rule 3: all decisions of a call are carried out, or none.
+Rule 4: the records of one edit that an invariant parked are decided by one decision: the edit as a whole is applied, or dropped.
 """
 
 from __future__ import annotations
@@ -72,6 +73,11 @@ def is_by_invariant(record: ConflictRecord) -> bool:
     return record.reason in _BY_INVARIANT
 
 
+def _edit_of(record: ConflictRecord) -> tuple[str, str]:
+    """Give what the records of one parked edit share; changes are told apart by their author too."""
+    return record.incoming_user_id, record.change_id
+
+
 def refresh(
     records: Iterable[ConflictRecord],
     document: Object,
@@ -80,19 +86,21 @@ def refresh(
     user_id: str,
     timestamp: str,
     policy: Policy,
+    decided: Iterable[ConflictRecord] = (),
 ) -> Refreshed:
     """Hold open records against the document after a commit by this user.
 
-    Call it for every commit but the one that opened the records; those that it decided are passed over.
+    Call it for every commit but the one that opened the records. `decided`: those that the commit decided, which are not among `records`.
     """
     changed: list[ConflictRecord] = []
     superseded: list[ConflictRecord] = []
+    ended = {_edit_of(record) for record in decided if is_by_invariant(record)}
     for record in records:
         if record.status != "open":
             continue
         now = place_of(record.path, record.reason, policy).value(document)
-        before = record.value("current")
-        if equal(now, before):
+        is_over = is_by_invariant(record) and _edit_of(record) in ended
+        if equal(now, record.value("current")) and not is_over:
             continue
         fresh = replace(
             record,
@@ -105,7 +113,7 @@ def refresh(
             current_version=version,
             user_id=user_id,
         )
-        if now is ABSENT or equal(now, record.value("incoming")):
+        if is_over or now is ABSENT or equal(now, record.value("incoming")):
             superseded.append(replace(fresh, status="superseded", resolved_at=timestamp, resolved_by=user_id))
         else:
             changed.append(fresh)
@@ -150,7 +158,7 @@ def check_decisions(
     """Put decisions to their records.
 
     Raises: Refused, with the `conflict_id` it concerns: unknown_conflict, already_resolved, conflict_changed, invalid_message (a record
-    decided twice, a value missing or superfluous).
+    decided twice, a value missing or superfluous, one parked edit both applied and dropped).
     """
     by_id = {record.conflict_id: record for record in records}
     found = []
@@ -170,6 +178,11 @@ def check_decisions(
         if decision.conflict_id in decided:
             raise _refused(decision, "invalid_message", "a conflict is decided once")
         decided.add(decision.conflict_id)
+    drops: dict[tuple[str, str], bool] = {}
+    for record, decision in found:
+        is_dropped = decision.take == "current"
+        if is_by_invariant(record) and drops.setdefault(_edit_of(record), is_dropped) is not is_dropped:
+            raise _refused(decision, "invalid_message", "the edit that was parked is applied as a whole, or dropped")
     return tuple(found)
 
 

@@ -212,6 +212,59 @@ def test_a_parked_change_is_applied_once_for_all_its_records() -> None:
     assert settled.document["signatureFields"] == incoming["signatureFields"]
 
 
+def parked_twice() -> tuple[Object, Resolution, list[ConflictRecord]]:
+    """Give a document, and an edit of two of its fields that an invariant parked, with its two records."""
+    base: Object = {
+        "recipients": [{"id": "r1"}, {"id": "r2"}],
+        "signatureFields": [{"id": "f", "recipientId": "r1"}, {"id": "g", "recipientId": "r1"}],
+        "title": "NDA",
+    }
+    wanted = {"/signatureFields/f/recipientId": "r2", "/signatureFields/g/recipientId": "r2", "title": "Two"}
+    current = put(base, {}, "/recipients/r2")
+    resolution = resolve(base, current, put(base, dict(wanted)))
+    records = opened(resolution)
+    assert [each.path for each in records] == ["/signatureFields/f/recipientId", "/signatureFields/g/recipientId"]
+    return current, resolution, records
+
+
+@pytest.mark.parametrize(
+    "applies", [decision("c1", "incoming"), decision("c1", "merge"), decision("c1", "value", value="r1")]
+)
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_parked_edit_is_not_both_applied_and_dropped(applies: Decision, order: int) -> None:
+    """Its records contradict each other in one call: nothing is decided, and the second decision is named. Two edits may differ."""
+    _, _, records = parked_twice()
+    decisions = [applies, decision("c2", "current")][::order]
+    with pytest.raises(Refused) as refused:
+        check_decisions(records, decisions)
+    assert (refused.value.code, refused.value.conflict_id) == ("invalid_message", decisions[1].conflict_id)
+    for other in (replace(records[1], change_id="another"), replace(records[1], incoming_user_id="u9")):
+        assert len(check_decisions([records[0], other], decisions)) == 2
+
+
+@pytest.mark.parametrize("take", [decision("c1", "current"), decision("c1"), decision("c1", "value", value="r1")])
+def test_a_decision_on_one_record_of_a_parked_edit_ends_the_others(take: Decision) -> None:
+    """Dropped or applied, nobody decides the same edit again; the records of another edit stay open."""
+    document, resolution, records = parked_twice()
+    assert resolution.parked is not None
+    decided = check_decisions(records, [take])
+    settled = settle(document, decided, {CHANGE: resolution.parked}, policy=PLAIN, resolved_by="ed", timestamp=AT)
+    others = [replace(records[1], conflict_id="c3", change_id="another"), replace(records[1], incoming_user_id="u9")]
+    told = refresh(
+        [records[1], *others],
+        document,
+        version=4,
+        user_id="ed",
+        timestamp=AT,
+        policy=PLAIN,
+        decided=settled.records,
+    )
+    assert [(each.conflict_id, each.status, each.rev, each.resolved_by) for each in told.superseded] == [
+        ("c2", "superseded", 2, "ed")
+    ]
+    assert told.changed == ()
+
+
 def test_a_record_is_the_same_after_being_stored() -> None:
     """Absent values, suggestions and null survive JSON; the path leads back to its place."""
     _, records = clash()

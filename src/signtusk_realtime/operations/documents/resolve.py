@@ -216,6 +216,7 @@ class ResolveConflicts:
             user_id=call.resolved_by,
             timestamp=timestamp,
             policy=policy,
+            decided=settled.records,
         )
         header = Header(
             version=version,

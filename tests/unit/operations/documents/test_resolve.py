@@ -112,6 +112,27 @@ async def test_refused_decisions_change_nothing(desk: Desk) -> None:
     assert await read_shelf(desk.engine) == before
 
 
+async def test_an_edit_that_an_invariant_parked_is_decided_once(desk: Desk) -> None:
+    """Dropped by one of its records it is dropped: the others are superseded, and none can apply it any more."""
+    fields = [{"id": "f", "recipientId": "r1"}, {"id": "g", "recipientId": "r1"}]
+    await desk.create(title="NDA", recipients=[{"id": "r1"}, {"id": "r2"}], signatureFields=fields)
+    await desk.edit("bob", baseVersion=1, deletes=["/recipients/r2"])
+    wanted = {"/signatureFields/f/recipientId": "r2", "/signatureFields/g/recipientId": "r2", "title": "Two"}
+    await desk.edit("cy", baseVersion=1, changes=wanted)
+    before = await desk.data()
+    one, other = ({"conflictId": record["conflictId"], "rev": 1} for record in await desk.opened())
+    mixed = await refusal(desk.resolve(decisions=[one | {"take": "incoming"}, other | {"take": "current"}]))
+    assert (mixed.code, mixed.conflict_id) == ("invalid_message", other["conflictId"])
+    await desk.resolve("ed", decisions=[one | {"take": "current"}])
+    assert await desk.opened() == []
+    late = await refusal(desk.resolve("ed", decisions=[other | {"take": "incoming"}]))
+    assert isinstance(late, DecisionRefused)
+    assert (late.code, late.conflict and late.conflict.status) == ("already_resolved", "superseded")
+    assert await desk.data() == before
+    *_, event = await desk.events()
+    assert (event["payload"]["resolution"], len(event["payload"]["conflicts"])) == ("superseded", 1)
+
+
 async def test_a_field_that_goes_and_comes_back_stays_in_its_place(desk: Desk) -> None:
     """One decision takes it away, the next, of another author, brings it back: the document is what replicas have, in the order of its fields too."""
     await desk.create(title="NDA", note="n")
