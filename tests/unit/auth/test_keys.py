@@ -37,7 +37,7 @@ def accepts(key: Key) -> JwtAuthenticator:
     return JwtAuthenticator(OneKey(key), now_s=lambda: float(NOW_S))
 
 
-@pytest.mark.parametrize(("private", "algorithms", "used"), DEFAULTS, ids=lambda value: str(value)[:9])
+@pytest.mark.parametrize(("private", "algorithms", "used"), DEFAULTS, ids=[used for _, _, used in DEFAULTS])
 async def test_what_a_private_key_signs_its_public_key_proves(
     private: PrivateKey, algorithms: set[str], used: str
 ) -> None:
