@@ -9,18 +9,33 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import ssl
 import tempfile
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
+from functools import partial
 from pathlib import Path
-from typing import Final, ParamSpec, Protocol, TypeVar
+from typing import Any, Final, ParamSpec, Protocol, TypeVar
+from weakref import WeakSet
+
+import pytest
 
 from signtusk_realtime.engines.engine import Engine
+from signtusk_realtime.engines.redis import RedisEngine, ear, primary, servers
+from signtusk_realtime.engines.redis.address import Address
+from signtusk_realtime.engines.redis.link import Link
+from signtusk_realtime.engines.redis.stored import Argument, Reply
 from signtusk_realtime.engines.sqlite import SqliteEngine
 from signtusk_realtime.engines.sqlite.backup import back_up
 from signtusk_realtime.engines.sqlite.restore import restore
+from signtusk_realtime.errors import Unavailable
 from signtusk_realtime.events.log import Retention
+from tests.support.clock import VirtualClockLoop
+from tests.support.valkey import fresh_prefix, shared_server
+
+QUIET_TURNS: Final = 50
+"""Turns of the loop in which nothing is asked, after which nothing will be until time passes."""
 
 _T = TypeVar("_T")
 _P = ParamSpec("_P")
@@ -32,6 +47,10 @@ class Store(Protocol):
     @property
     def keeps(self) -> bool:
         """Whether what was answered is there after the process has ended."""
+
+    @property
+    def backs_up(self) -> bool:
+        """Whether it has a backup of its own, which begins new lives when it is put back."""
 
     @property
     def has_backup(self) -> bool:
@@ -57,6 +76,9 @@ class Store(Protocol):
 
     def dawdle(self, turns: int) -> None:
         """Let the engine's work take so many turns of the loop before it is done, and as many until that is known."""
+
+    async def quiet(self) -> None:
+        """Wait for what takes real time, so that the same steps lead to the same place again."""
 
     def remove(self) -> None:
         """Leave nothing behind; the engine is closed."""
@@ -116,7 +138,7 @@ class SqliteStore:
     """The embedded engine over a file or, without one, in memory."""
 
     def __init__(self, retention: Retention, clock: Callable[[], int], *, in_file: bool) -> None:
-        self.keeps = in_file
+        self.keeps = self.backs_up = in_file
         self._retention = retention
         self._clock = clock
         self._folder = Path(tempfile.mkdtemp())
@@ -163,6 +185,9 @@ class SqliteStore:
     def dawdle(self, turns: int) -> None:
         self._executor.turns = turns
 
+    async def quiet(self) -> None:
+        """Nothing here takes real time."""
+
     def remove(self) -> None:
         shutil.rmtree(self._folder)
 
@@ -183,7 +208,94 @@ def _sqlite_memory(retention: Retention, clock: Callable[[], int]) -> Store:
     return SqliteStore(retention, clock, in_file=False)
 
 
+class _WatchedLink(Link):
+    """A link to a real server under the virtual clock, which stands still while an answer is awaited."""
+
+    def __init__(self, store: ValkeyStore, **options: Any) -> None:
+        super().__init__(**options)
+        store.links.add(self)
+        self._store = store
+
+    async def open(self, address: Address, tls: ssl.SSLContext | None) -> None:
+        if self._store.is_dead:
+            raise Unavailable("the process has ended")
+        with _virtual().outside():
+            await super().open(address, tls)
+
+    def _send(self, command: tuple[Argument, ...], fence: bytes | None) -> asyncio.Future[Reply]:
+        answer = super()._send(command, fence)
+        self._store.asked.append(answer)
+        outside = _virtual().outside()
+        outside.__enter__()
+        answer.add_done_callback(lambda _: outside.__exit__(None, None, None))
+        return answer
+
+
+def _virtual() -> VirtualClockLoop:
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualClockLoop)
+    return loop
+
+
+class ValkeyStore:
+    """The engine over a real server that the tests share, under a prefix of its own."""
+
+    keeps = True
+    backs_up = has_backup = False
+
+    def __init__(self, retention: Retention, clock: Callable[[], int]) -> None:
+        self.links: WeakSet[_WatchedLink] = WeakSet()
+        self.asked: list[asyncio.Future[Reply]] = []
+        self.is_dead = False
+        self._retention = retention
+        self._clock = clock
+        self._prefix = fresh_prefix()
+        self._engine: RedisEngine
+        self._patch = pytest.MonkeyPatch()
+        for module in (ear, primary, servers):
+            self._patch.setattr(module, "Link", partial(_WatchedLink, self))
+
+    def open(self) -> Engine:
+        self.is_dead = False
+        self._engine = RedisEngine(
+            [shared_server().url], prefix=self._prefix, retention=self._retention, clock=self._clock
+        )
+        return self._engine
+
+    async def tidy(self) -> None:
+        await self._engine.upkeep()
+
+    def kill(self) -> None:
+        self.is_dead = True
+        for link in list(self.links):
+            link.abort("the process has ended")
+
+    def lose(self) -> None:
+        self._prefix = fresh_prefix()
+
+    def back_up(self) -> None:
+        """What Redis keeps is backed up by its own means."""
+
+    def put_back(self) -> None:
+        raise NotImplementedError("it has no backup")
+
+    def dawdle(self, turns: int) -> None:
+        """It takes the time it takes."""
+
+    async def quiet(self) -> None:
+        idle = 0
+        while idle < QUIET_TURNS:
+            waiting = [answer for answer in self.asked if not answer.done()]
+            idle = 0 if waiting else idle + 1
+            await asyncio.wait(waiting) if waiting else await asyncio.sleep(0)
+        self.asked.clear()
+
+    def remove(self) -> None:
+        self._patch.undo()
+
+
 STORES: Final[dict[str, Callable[[Retention, Callable[[], int]], Store]]] = {
     "SqliteFile": _sqlite_file,
     "SqliteMemory": _sqlite_memory,
+    "Valkey": ValkeyStore,
 }
