@@ -167,9 +167,10 @@ def test_all_tails_share_one_budget(operations: list[tuple[str, str, int]], budg
     for verb, name, number in operations:
         match verb:
             case "append":
-                logs[name].append(entry(len(logs[name]) + 1, number))
-                tails.append(name, EPOCHS[life[name]], logs[name][-1])
-                known.setdefault(name, []).append(logs[name][-1])
+                added = [entry(len(logs[name]) + each, number) for each in range(1, 2 + number % 3)]
+                logs[name] += added
+                tails.extend(name, EPOCHS[life[name]], added)
+                known.setdefault(name, []).extend(added)
                 shrink()
             case "use":
                 assert (tails.of(name) is None) == (name not in known)
@@ -205,8 +206,8 @@ def test_all_tails_share_one_budget(operations: list[tuple[str, str, int]], budg
 def test_another_epoch_begins_the_tail_anew() -> None:
     """Entries of another life of the log share no tail with those before, and do not fill one."""
     tails = Tails(1 << 20)
-    tails.append("a", EPOCHS[0], entry(1))
-    tails.append("a", EPOCHS[1], entry(2))
+    tails.extend("a", EPOCHS[0], [entry(1)])
+    tails.extend("a", EPOCHS[1], [entry(2)])
     assert kept(tails.of("a")) == [2]
     assert tails.bytes == ENTRY_OVERHEAD
     assert not tails.fill("a", filling([entry(1)]), 0)
@@ -218,7 +219,7 @@ def test_what_does_not_meet_the_tail_does_not_fill_it() -> None:
     """Entries that leave a gap before what is held are refused; those that overlap are joined."""
     tails = Tails(1 << 20)
     for offset in (5, 6):
-        tails.append("a", EPOCHS[0], entry(offset))
+        tails.extend("a", EPOCHS[0], [entry(offset)])
     assert not tails.fill("a", filling([entry(1), entry(2)]), 0)
     assert kept(tails.of("a")) == [5, 6]
     assert tails.fill("a", filling([entry(n) for n in (3, 4, 5)]), 2)
@@ -229,7 +230,7 @@ def test_what_is_outlined_is_not_joined_behind_what_is_whole() -> None:
     """A tail whose oldest entries are outlined, filled from before them: what was read is outlined as well, what is whole stays so."""
     tails = Tails(1 << 20)
     for offset in range(4, 9):
-        tails.append("a", EPOCHS[0], entry(offset))
+        tails.extend("a", EPOCHS[0], [entry(offset)])
     tails._tails["a"].outline_oldest()
     tails._count(OUTLINE_BYTES - ENTRY_OVERHEAD, 1)
     assert tails.fill("a", filling([entry(n) for n in (1, 2, 3)]), 0)
@@ -243,8 +244,8 @@ def test_the_log_used_longest_ago_gives_first() -> None:
     """Looking at a tail is using it; appending to one is not."""
     tails = Tails(4 * ENTRY_OVERHEAD)
     for name in ("a", "a", "b", "b"):
-        tails.append(name, EPOCHS[0], entry(len(kept(tails._tails.get(name))) + 1))
+        tails.extend(name, EPOCHS[0], [entry(len(kept(tails._tails.get(name))) + 1)])
     tails.of("a")
-    tails.append("b", EPOCHS[0], entry(3))
+    tails.extend("b", EPOCHS[0], [entry(3)])
     known = {name: (kept(tail), tail.outlined) for name, tail in tails._tails.items()}
     assert known == {"a": ([1, 2], 0), "b": ([2, 3], 1)}

@@ -168,7 +168,7 @@ class Hub:
             for entry in entries:
                 self._system = Position(epoch, entry.offset, entry.tag)
                 self._announcer.announce(entry, self._system, list(self._following.organizations.values()))
-                self._tails.append(log, epoch, entry)
+                self._tails.extend(log, epoch, (entry,))
             self._flusher.wake(self._announcer)
             return
         if log == CONTROL_LOG:
@@ -179,7 +179,7 @@ class Hub:
         is_wanted = False
         for entry in entries:
             is_wanted |= organization.take(entry, Position(epoch, entry.offset, entry.tag))
-            self._tails.append(log, epoch, entry)
+        self._tails.extend(log, epoch, entries)
         self._catch_up.moved(organization)
         if is_wanted:
             self._flusher.wake(organization)

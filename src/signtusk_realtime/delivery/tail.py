@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from signtusk_realtime.events.log import Entry, Epoch
@@ -104,22 +104,24 @@ class Tail:
 
     def append(self, entry: Entry) -> None:
         """Keep an entry. One that does not follow the last begins the tail anew; one that was read from the engine before is here."""
-        held = self.at(entry.offset)
-        if held is not None and held.tag == entry.tag:
-            return
-        if self._entries and entry.offset != self._entries[-1].offset + 1:
+        offset, tag, at, event_id, own_keys, body = entry
+        if self._entries and offset != self._entries[-1].offset + 1:
+            held = self.at(offset)
+            if held is not None and held.tag == tag:
+                return
             self._entries.clear()
             self._by_key.clear()
             self._dropped = self.bytes = self.outlined = 0
+        by_key = self._by_key
         keys: list[str] = []
-        for key in entry.keys:
-            offsets = self._by_key.get(key)
+        for key in own_keys:
+            offsets = by_key.get(key)
             if offsets is None:
-                offsets = self._by_key[key] = Offsets(key)
-            offsets.offsets.append(entry.offset)
+                offsets = by_key[key] = Offsets(key)
+            offsets.offsets.append(offset)
             keys.append(offsets.key)
-        self._entries.append(Entry(entry.offset, entry.tag, entry.at, entry.event_id, tuple(keys), entry.body))
-        self.bytes += len(entry.body) + ENTRY_OVERHEAD
+        self._entries.append(Entry(offset, tag, at, event_id, tuple(keys), body))
+        self.bytes += len(body) + ENTRY_OVERHEAD
 
     def outline_oldest(self) -> None:
         """Give up all of the oldest whole entry but its keys and tag; only where there is one. A tail that is kept keeps its newest entry whole."""
@@ -237,14 +239,15 @@ class Tails:
         self.bytes = 0
         self._outlined = 0
 
-    def append(self, log: str, epoch: Epoch, entry: Entry) -> None:
-        """Keep an entry of a followed log."""
+    def extend(self, log: str, epoch: Epoch, entries: Iterable[Entry]) -> None:
+        """Keep entries of a followed log."""
         tail = self._tails.get(log)
         if tail is None or tail.epoch != epoch:
             self.forget(log)
             tail = self._tails[log] = Tail(epoch)
         before, outlined = tail.bytes, tail.outlined
-        tail.append(entry)
+        for entry in entries:
+            tail.append(entry)
         self._count(tail.bytes - before, tail.outlined - outlined)
         self._keep_budget()
 

@@ -8,6 +8,7 @@ Rule 2: an event is known by its matching keys alone (events/event.py makes them
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from signtusk_realtime.events.subscriptions import SUBSCRIPTION_OF, TYPES_OF
@@ -63,17 +64,24 @@ def index_keys(keys: Sequence[str], shapes: int) -> list[str]:
     look-ups, and not on how many subscriptions there are.
     """
     event_type = keys[0]
+    ids = keys[1:]
     family = SUBSCRIPTION_OF.get(event_type, event_type)
-    tokens = (family,) if family == event_type else (family, event_type)
     found: list[str] = []
-    shape = 0
-    while shapes:
-        if shapes & 1:
-            suffixes = [""]
-            for bit, facet in enumerate(FACETS):
-                if shape >> bit & 1:
-                    suffixes = [s + SEPARATOR + key for s in suffixes for key in keys[1:] if key[0] == facet]
-            found += [token + suffix for token in tokens for suffix in suffixes]
-        shapes >>= 1
-        shape += 1
+    for facets in _facets(shapes):
+        suffixes = [""]
+        for facet in facets:
+            suffixes = [s + SEPARATOR + key for s in suffixes for key in ids if key[0] == facet]
+        found += [family + suffix for suffix in suffixes]
+        if family != event_type:
+            found += [event_type + suffix for suffix in suffixes]
     return found
+
+
+@lru_cache(maxsize=256)
+def _facets(shapes: int) -> tuple[str, ...]:
+    """Give the facets of each shape in a bit set of shapes. Cached: an organization has few sets of them in its life."""
+    return tuple(
+        "".join(facet for bit, facet in enumerate(FACETS) if shape >> bit & 1)
+        for shape in range(shapes.bit_length())
+        if shapes >> shape & 1
+    )
