@@ -47,6 +47,8 @@ class NodeEngine(MemoryEngine):
         self.is_deaf = False
         """Whether it is told nothing of other nodes' commits, though it reaches them."""
         self._is_cut_off = False
+        self.is_deaf = False
+        """Whether ephemeral messages of others get lost on their way here."""
         self._missed: list[tuple[LogName, Epoch, Sequence[Entry]]] = []
 
     def share(self, other: NodeEngine) -> None:
@@ -70,6 +72,12 @@ class NodeEngine(MemoryEngine):
             if entries and node is not self:
                 node.hear(log, place.epoch, entries)
         return outcome
+
+    async def signal(self, log: LogName, body: bytes) -> None:
+        await super().signal(log, body)
+        for node in self._memory.nodes:
+            if node is not self and not node._is_cut_off and not node.is_deaf and log in node._followed:
+                node._tell(node._running().signalled, log, body)
 
     def hear(self, log: LogName, epoch: Epoch, entries: Sequence[Entry]) -> None:
         if self._is_cut_off or self.is_deaf:

@@ -141,7 +141,7 @@ class Receive:
                 case PresenceMessage():
                     self._declare(connection, message)
                 case Signal():
-                    self._wait_for(connection, self._send_signal(connection, message))
+                    self._send_signal(connection, message)
                 case Ping():
                     self._pong(connection, message)
                 case _:
@@ -226,10 +226,17 @@ class Receive:
         self._presence.declare(connection, message)
         self._hub.send(connection, PresenceAccepted(request_id=message.request_id))
 
-    async def _send_signal(self, connection: Connection, message: Signal) -> None:
+    def _send_signal(self, connection: Connection, message: Signal) -> None:
         assert self._signal is not None, "who takes signals was told where they go"
+        if self._authorize.is_asked:
+            self._wait_for(connection, self._signal_if_allowed(connection, message, self._signal))
+        else:
+            self._signal.send(connection, message)
+
+    async def _signal_if_allowed(self, connection: Connection, message: Signal, signal: SendSignal) -> None:
         try:
-            await self._signal(connection, message)
+            await self._authorize.check(connection.session.identity, (signal.subscription(message),))
+            signal.send(connection, message)
         except RealtimeError as error:
             if connection.is_open:
                 self._refuse(connection, error, message.request_id)

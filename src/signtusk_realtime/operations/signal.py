@@ -2,10 +2,14 @@
 
 Owns: who may tell of which document, and the message on its way.   Not: its way to sockets (delivery/ephemeral.py), rates (sessions).
 Rule 1: who may follow a document's updates may signal there, subscribed or not.   Rule 2: at most once, never stored; not answered but by an error.
+Rule 3: nobody waits for a signal, not even the client's next message: they go to the engine one after the other, and beyond MOST_WAITING the
+oldest go nowhere.
 """
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
 from typing import Final
 
 from msgspec import UNSET
@@ -14,34 +18,36 @@ from signtusk_realtime.delivery.connection import Connection
 from signtusk_realtime.delivery.ephemeral import between_clients
 from signtusk_realtime.delivery.hub import Hub
 from signtusk_realtime.engines.engine import Engine
-from signtusk_realtime.errors import Forbidden, InvalidInput
+from signtusk_realtime.errors import Forbidden, InvalidInput, RealtimeError
 from signtusk_realtime.events.log import LogName
 from signtusk_realtime.events.subscriptions import Filters, Subscription
-from signtusk_realtime.operations.authorize import UNASKED, Authorize
 from signtusk_realtime.operations.documents.access import check_read
 from signtusk_realtime.protocol import json
 from signtusk_realtime.protocol.messages import Signal, Signalled
 
 DATA_BYTES: Final = 4096
+MOST_WAITING: Final = 1024
 
 
 class SendSignal:
     """See the module."""
 
-    def __init__(self, engine: Engine, hub: Hub, *, authorize: Authorize = UNASKED) -> None:
+    def __init__(self, engine: Engine, hub: Hub) -> None:
         self._engine = engine
         self._hub = hub
-        self._authorize = authorize
+        self._waiting: deque[tuple[LogName, bytes]] = deque(maxlen=MOST_WAITING)
+        self._sending: asyncio.Task[None] | None = None
 
-    async def __call__(self, connection: Connection, message: Signal) -> None:
-        """Send a client's signal on. Raises: Forbidden, InvalidInput (too much data), Unavailable."""
+    def subscription(self, message: Signal) -> Subscription:
+        """Give what one must be allowed to follow, to signal there."""
+        return Subscription("document_updates", Filters(document_id=message.document_id))
+
+    def send(self, connection: Connection, message: Signal) -> None:
+        """Send a client's signal on. Raises: Forbidden, InvalidInput (too much data)."""
         identity = connection.session.identity
         document_id, user_id = message.document_id, identity.user_id
         try:
             check_read(identity, document_id)
-            if self._authorize.is_asked:
-                wanted = Subscription("document_updates", Filters(document_id=document_id))
-                await self._authorize.check(identity, (wanted,))
         except Forbidden as error:
             raise Forbidden(error.message, path=("documentId",)) from None
         if message.data is not UNSET and (size := len(json.encode(message.data))) > DATA_BYTES:
@@ -50,4 +56,24 @@ class SendSignal:
         told = Signalled(signal=message.signal, document_id=document_id, data=message.data, user_id=user_id)
         keys = ("document_updated", f"d:{document_id}", f"u:{user_id}")
         body = between_clients(json.encode(told), keys, connection.connection_id)
-        await self._engine.signal(LogName(identity.organization_id), body)
+        self._waiting.append((LogName(identity.organization_id), body))
+        if self._sending is None:
+            self._sending = asyncio.get_running_loop().create_task(self._send())
+
+    async def _send(self) -> None:
+        try:
+            while self._waiting:
+                try:
+                    await self._engine.signal(*self._waiting.popleft())
+                except RealtimeError:
+                    # The engine is away: what somebody does right now is no news once it is back.
+                    self._waiting.clear()
+        finally:
+            self._sending = None
+
+    async def close(self) -> None:
+        """Send nothing more."""
+        self._waiting.clear()
+        if self._sending is not None:
+            self._sending.cancel()
+            await asyncio.gather(self._sending, return_exceptions=True)

@@ -51,6 +51,7 @@ class Verbs:
     history: History
     documents: Documents
     presence: Presence
+    signals: SendSignal
     tickets: Tickets
     administer: Administer
     negotiate: Negotiate
@@ -59,6 +60,7 @@ class Verbs:
 
     async def close(self) -> None:
         """End what verbs have begun and not finished."""
+        await self.signals.close()
         await self.presence.close()
         await self.nodes.close()
         await self.asking.close()
@@ -110,6 +112,7 @@ def make_verbs(
         authorize=authorize,
         is_cut_off=lambda: control.freshness.is_stale,
     )
+    signals = SendSignal(engine, hub)
     subscriptions = Subscriptions(engine, hub, new_id=new_id, subscribed=presence.followed)
     authenticate = Authenticate(tokens, tickets, control, now_ms=now_ms)
     connect = Connect(
@@ -139,7 +142,7 @@ def make_verbs(
             documents=documents,
             refresh=refresh,
             presence=presence,
-            signal=SendSignal(engine, hub, authorize=authorize),
+            signal=signals,
         ),
         publish=Publish(
             engine,
@@ -153,6 +156,7 @@ def make_verbs(
         history=History(engine, authorize=authorize),
         documents=documents,
         presence=presence,
+        signals=signals,
         tickets=tickets,
         administer=Administer(asking, control, tickets, node=node, now_ms=now_ms, kept_ms=revocations_kept_ms),
         negotiate=Negotiate(registry, tickets),

@@ -12,19 +12,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from msgspec import Raw, Struct
+from msgspec import Struct
 
 from signtusk_realtime.protocol.messages import PresenceStatus as Status
 
 
 class Declared(Struct, rename="camel", frozen=True, omit_defaults=True, kw_only=True):
-    """How a user is, as somebody said `at` a time. `last_seen`: when the user was seen then. Both in milliseconds since 1970."""
+    """How a user is, as somebody said `at` a time. `last_seen`: when the user was seen then. Both in milliseconds since 1970.
+
+    `metadata`: the text of a JSON object.
+    """
 
     status: Status
     at: int
     last_seen: int
     current_document: str | None = None
-    metadata: Raw | None = None
+    metadata: str | None = None
 
 
 class Seen(Struct, rename="camel", frozen=True, omit_defaults=True, kw_only=True):
@@ -45,7 +48,7 @@ class View(NamedTuple):
     connections: int
     last_seen: int
     current_document: str | None
-    metadata: bytes | None
+    metadata: str | None
 
     @property
     def is_there(self) -> bool:
@@ -66,8 +69,7 @@ def combine(seen: Iterable[Seen], published: Declared | None) -> View | None:
             newest = one.declared
     if newest is None:
         return View("online", connections, last_seen, None, None) if is_seen else None
-    metadata = None if newest.metadata is None else bytes(newest.metadata)
-    return View(newest.status, connections, last_seen, newest.current_document, metadata)
+    return View(newest.status, connections, last_seen, newest.current_document, newest.metadata)
 
 
 def is_same(before: View | None, now: View | None) -> bool:
@@ -83,4 +85,4 @@ def _shown(view: View | None) -> tuple[object, ...]:
 
 def _age(declared: Declared) -> tuple[object, ...]:
     # Ordering: of two that were declared in one millisecond every node must take the same.
-    return declared.at, declared.status, declared.current_document or "", bytes(declared.metadata or b"")
+    return declared.at, declared.status, declared.current_document or "", declared.metadata or ""

@@ -120,7 +120,10 @@ class Presence:
         watch = self._watches.get(organization.organization_id)
         if watch is not None and connection in watch.watchers:
             self._unwatch(watch, connection)
-        if person is None or self._is_closed or self._hub.is_closed:
+        if self._is_closed or self._hub.is_closed:
+            return
+        self._sharing.changed(organization, user_id)
+        if person is None:
             return
         # Whoever was here a moment ago keeps the organization: nobody may come to another one of the same name meanwhile.
         organization.holders += 1
@@ -144,10 +147,10 @@ class Presence:
                 raise Forbidden(error.message, path=("currentDocument",)) from None
         metadata = None
         if message.metadata is not UNSET:
-            metadata = json.encode(message.metadata)
-            if len(metadata) > METADATA_BYTES:
+            metadata = json.encode(message.metadata).decode()
+            if (size := len(metadata.encode())) > METADATA_BYTES:
                 raise InvalidInput(
-                    f"metadata has {len(metadata)} bytes; at most {METADATA_BYTES} are allowed", path=("metadata",)
+                    f"metadata has {size} bytes; at most {METADATA_BYTES} are allowed", path=("metadata",)
                 )
         now_ms = self._now_ms()
         declared = Declared(
@@ -155,7 +158,7 @@ class Presence:
             at=now_ms,
             last_seen=now_ms,
             current_document=document,
-            metadata=None if metadata is None else Raw(metadata),
+            metadata=metadata,
         )
         self._before(connection.organization, identity.user_id)
         people.declare(connection.organization, connection, declared)
@@ -301,7 +304,7 @@ def _declared(event: UserPresenceEvent, now_ms: int) -> Declared:
         at=now_ms,
         last_seen=last_seen,
         current_document=None if event.current_document is UNSET else event.current_document,
-        metadata=None if event.metadata is UNSET else Raw(json.encode(event.metadata)),
+        metadata=None if event.metadata is UNSET else json.encode(event.metadata).decode(),
     )
 
 
@@ -316,5 +319,5 @@ def _present(user_id: str, view: View) -> PresentUser:
         connections=view.connections,
         last_seen=format_milliseconds(view.last_seen),
         current_document=UNSET if view.current_document is None else view.current_document,
-        metadata=UNSET if view.metadata is None else Raw(view.metadata),
+        metadata=UNSET if view.metadata is None else Raw(view.metadata.encode()),
     )

@@ -279,7 +279,8 @@ class Sharing:
                 for user_id in old.keys() | new.keys():
                     if old.get(user_id) != new.get(user_id):
                         watch.note(user_id)
-        if attendance is None or (did and not does):
+        # What a node said that is gone is kept, as its record is: it may be back, and say nothing new.
+        if attendance is None:
             watch.others.pop(node, None)
         else:
             watch.others[node] = attendance

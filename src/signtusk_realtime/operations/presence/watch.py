@@ -155,5 +155,5 @@ def _told(one: Changed) -> PresenceChange:
         status=view.status,
         last_seen=format_milliseconds(view.last_seen),
         current_document=UNSET if view.current_document is None else view.current_document,
-        metadata=UNSET if view.metadata is None else Raw(view.metadata),
+        metadata=UNSET if view.metadata is None else Raw(view.metadata.encode()),
     )
