@@ -91,21 +91,26 @@ def _tls_faults(tls: TlsSettings) -> list[str]:
     return []
 
 
-def _redis_faults(urls: Sequence[str]) -> list[str]:
-    if not urls:
+def _redis_faults(settings: Settings) -> list[str]:
+    if not settings.redis:
         return []
     try:
         from signtusk_realtime.engines.redis.address import read_address  # noqa: PLC0415 - only who has Redis installs what it needs
+        from signtusk_realtime.engines.redis.trust import trusting  # noqa: PLC0415 - see above
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("signtusk_realtime"):
             raise
         return [f"redis: this needs {error.name}: install signtusk-realtime[redis]"]
     faults: list[str] = []
-    for url in urls:
+    for url in settings.redis:
         try:
             read_address(url)
         except ConfigurationError as error:
             faults.append(f"redis: {error.message}")
+    try:
+        trusting(settings.redis_ca, settings.redis_certificate, settings.redis_key)
+    except ConfigurationError as error:
+        faults.append(error.message)
     return faults
 
 
@@ -126,7 +131,7 @@ def contradictions(settings: Settings) -> list[str]:
             " bind a loopback address such as 127.0.0.1"
         )
     faults += _tls_faults(settings.tls)
-    faults += _redis_faults(settings.redis)
+    faults += _redis_faults(settings)
     if settings.workers > 1 and not settings.redis:
         faults.append(
             f"workers: {settings.workers} processes cannot share the embedded database, which one process owns;"

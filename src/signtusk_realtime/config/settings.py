@@ -151,6 +151,13 @@ class Settings:
     redis_prefix: str = _text("rt1", "what the names of all keys begin with there")
     redis_wait: int = _number(0, "how long to wait at the start for servers that are not there yet", 0, DAY_MS, "ms")
     redis_allow_unsafe: bool = _text(False, "whether servers are taken whose crash would lose what was answered")
+    redis_ca: str | None = _text(
+        None, "file with the certificates that prove servers behind rediss://, in PEM form, in place of the system's"
+    )
+    redis_certificate: str | None = _text(
+        None, "file with the certificate by which this node proves itself to them, in PEM form"
+    )
+    redis_key: str | None = _text(None, "file with its private key, in PEM form, not encrypted")
     heartbeat_interval: int = _number(30_000, "how often a peer is pinged", 100, DAY_MS, "ms")
     pong_timeout: int = _number(10_000, "how long a pinged peer may be silent", 100, DAY_MS, "ms")
     drain_timeout: int = _number(10_000, "how long clients have to leave when the server stops", 0, DAY_MS, "ms")

@@ -109,11 +109,13 @@ def _engine(settings: Settings) -> Engine:
     if not settings.redis:
         return SqliteEngine(settings.database, durability=settings.durability, retention=retention)
     from signtusk_realtime.engines.redis import RedisEngine  # noqa: PLC0415 - only who has Redis installs what it needs
+    from signtusk_realtime.engines.redis.trust import trusting  # noqa: PLC0415 - see above
 
     return RedisEngine(
         settings.redis,
         prefix=settings.redis_prefix,
         retention=retention,
+        tls=trusting(settings.redis_ca, settings.redis_certificate, settings.redis_key),
         wait_s=settings.redis_wait / 1000,
         allow_unsafe=settings.redis_allow_unsafe,
     )

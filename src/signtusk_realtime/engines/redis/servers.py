@@ -156,6 +156,8 @@ class Servers:
                 if self.is_cluster and address.database:
                     raise ConfigurationError("a Cluster has database 0 only")
                 if not self.is_cluster:
+                    if len(self._seeds) > 1:
+                        raise ConfigurationError(f"several servers are named, but {address} is no Cluster; name one")
                     self._topology.shards = {_ONE: Shard(_ONE, address, (), 0)}
                     self._topology.owners = dict.fromkeys(range(PARTITIONS), _ONE)
                     self._apply()
