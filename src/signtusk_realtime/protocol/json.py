@@ -219,7 +219,7 @@ def _check_form(raw: bytes) -> None:
 
 def _check_structure(raw: bytes, depth: int) -> None:
     """Refuse what nests deeper than `depth` or has a key twice in one object. `raw` is well-formed."""
-    if _is_plainly_sound(raw, depth):
+    if _plain_canonical(raw, depth) is not None or _is_plainly_sound(raw, depth):
         return
     stack: list[set[bytes]] = []
     seen: set[bytes] = set()
