@@ -14,7 +14,7 @@ from signtusk_realtime.documents.edit import put_on, read_edit
 from signtusk_realtime.documents.history import GENESIS, Body, Entry, Header, erase, replay, seal, verify
 from signtusk_realtime.documents.nodes import get, places
 from signtusk_realtime.documents.ops import apply, diff
-from signtusk_realtime.documents.paths import Path, parse_pointer, pointer
+from signtusk_realtime.documents.paths import ANY, DEEP, Path, beyond, contains, parse_pointer, pointer, reach
 from signtusk_realtime.documents.policy import PLAIN
 from signtusk_realtime.documents.resolve import resolve
 from signtusk_realtime.documents.values import Json, Object, check_value, equal
@@ -140,3 +140,27 @@ def test_what_is_signed_changes_the_hash(before: Object, after: Object, signed: 
     differ = canonical(shown[0]) != canonical(shown[1])
     event(f"differ there: {differ}")
     assert not differ or len(hashes) == 2
+
+
+names = st.sampled_from(("a", "b", "meta", "signatureFields", "parts", "v", "p"))
+DEEPEST = 8
+
+
+@given(
+    st.lists(names | st.just(ANY), max_size=2),
+    st.lists(names | st.just(ANY), min_size=1, max_size=2),
+    st.lists(names, min_size=1, max_size=6).map(tuple),
+    documents(),
+)
+def test_a_deep_pattern_is_all_that_it_stands_for(
+    before: list[str], behind: list[str], path: Path, document: Object
+) -> None:
+    """`**` names what one pattern for each depth would: paths, what lies below a path, and the places of a document, each once."""
+    deep = (*before, DEEP, *behind)
+    each = [(*before, *[ANY] * depth, *behind) for depth in range(DEEPEST)]
+    assert reach(deep, path) == max(reach(one, path) for one in each)
+    found = [at for at, _ in places(document, deep)]
+    assert sorted(found) == sorted({at for one in each for at, _ in places(document, one)})
+    for start in {at[:n] for at in found for n in range(1, len(at))} | {path}:
+        below = [(*start, *at) for rest in beyond(deep, start) for at, _ in places(get(document, start), rest)]
+        assert set(below) == {at for at in found if len(at) > len(start) and contains(start, at)}

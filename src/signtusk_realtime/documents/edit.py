@@ -59,7 +59,7 @@ def put_on(view: Object, edit: Edit) -> Object:
             raise _no_place(path, parent)
         if not isinstance(parent, NoPlace) and path[-1] in parent:
             if _is_id(editor, path):
-                raise Refused(f"{pointer(path)}: an element keeps its id", code="invalid_path", path=path)
+                raise Refused(f"{pointer(path)}: an element keeps its id", code="invalid_value", path=path)
             editor.put(path, ABSENT)
     for path, value in edit.changes.items():
         parent = editor.open(path[:-1])

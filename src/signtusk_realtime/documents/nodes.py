@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final, TypeAlias, cast
 
-from signtusk_realtime.documents.paths import ANY, Path
+from signtusk_realtime.documents.paths import ANY, DEEP, Path
 from signtusk_realtime.documents.values import ABSENT, Json, Node, Object
 
 Elements: TypeAlias = "dict[str, Object]"
@@ -52,11 +52,14 @@ def places(node: Node, pattern: Path, at: Path = ()) -> Iterator[tuple[Path, Jso
     if not pattern:
         yield at, node
         return
+    is_deep = pattern[0] == DEEP
+    if is_deep:
+        yield from places(node, pattern[1:], at)
     members = node if isinstance(node, dict) else keyed(node)
     if members is None:
         return
-    for name in members if pattern[0] == ANY else pattern[:1]:
-        yield from places(members.get(name, ABSENT), pattern[1:], (*at, name))
+    for name in members if is_deep or pattern[0] == ANY else pattern[:1]:
+        yield from places(members.get(name, ABSENT), pattern if is_deep else pattern[1:], (*at, name))
 
 
 class Reader:

@@ -19,6 +19,8 @@ Path: TypeAlias = tuple[str, ...]
 
 ANY: Final = "*"
 """A segment of a pattern that stands for any one segment."""
+DEEP: Final = "**"
+"""In a pattern that guards: stands for any number of segments, none included. There is one at most, and not at the end."""
 _BAD_ESCAPE: Final = re.compile(r"~(?![01])")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
@@ -81,6 +83,37 @@ def matches(pattern: Path, path: Path) -> bool:
 def reaches_into(pattern: Path, path: Path) -> bool:
     """Say whether a pattern names something strictly below this path."""
     return len(pattern) > len(path) and _fits(pattern, path)
+
+
+def reach(pattern: Path, path: Path) -> int:
+    """Give the length of the longest beginning of a path that a pattern names; 0 if it names none. The pattern may be deep."""
+    if DEEP not in pattern:
+        return len(pattern) if covers(pattern, path) else 0
+    before, behind = _parted(pattern)
+    if covers(before, path):
+        for end in range(len(path), len(before) + len(behind) - 1, -1):
+            if _fits(behind, path[end - len(behind) : end]):
+                return end
+    return 0
+
+
+def beyond(pattern: Path, path: Path) -> tuple[Path, ...]:
+    """Give how a pattern leads on to what lies strictly below a path: in one way at most, or in several if it is deep."""
+    if DEEP not in pattern:
+        return (pattern[len(path) :],) if reaches_into(pattern, path) else ()
+    before, behind = _parted(pattern)
+    if len(path) < len(before):
+        return (pattern[len(path) :],) if _fits(before, path) else ()
+    if not covers(before, path):
+        return ()
+    inside = path[len(before) :]
+    begun = [n for n in range(1, min(len(behind), len(inside) + 1)) if _fits(behind, inside[-n:])]
+    return (pattern[len(before) :], *(behind[n:] for n in begun))
+
+
+def _parted(pattern: Path) -> tuple[Path, Path]:
+    at = pattern.index(DEEP)
+    return pattern[:at], pattern[at + 1 :]
 
 
 def _fits(pattern: Path, path: Path) -> bool:

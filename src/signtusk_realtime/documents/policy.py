@@ -2,8 +2,8 @@
 
 Owns: strategies and their strictness, patterns of places, the two policies that are shipped.   Not: reading a policy from a file (policy_file.py),
 carrying it out (merge.py, invariants.py, resolve.py).
-Rule 1: a pattern names a place and everything below it; `*` stands for any one segment. Of several patterns the longest wins, then the one
-with fewer `*`.
+Rule 1: a pattern names a place and everything below it; `*` stands for any one segment, and in guards one `**` for any number of them. Of
+several patterns the longest wins (`**` counted as what it stands for), then the one with more names.
 Rule 2: where a policy guards, the stricter of policy and request holds; elsewhere the request's strategy does.
 Rule 3: what a signature stands for is rather too much than too little: where a pattern of `signed` leads into a keyed array, which elements
 there are and in which order is covered too, and what cannot be entered is covered whole.
@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import Final, Literal, TypeAlias, get_args
 
 from signtusk_realtime.documents.nodes import keyed
-from signtusk_realtime.documents.paths import ANY, Path, covers, matches, parse_pointer, reaches_into
+from signtusk_realtime.documents.paths import ANY, DEEP, Path, beyond, covers, matches, parse_pointer, reach
 from signtusk_realtime.documents.values import Json, Object
 
 Strategy: TypeAlias = Literal["overwrite", "merge", "manual", "reject"]
@@ -78,12 +78,12 @@ class Policy:
 
     def guard(self, path: Path) -> Strategy | None:
         """Give the strategy that guards this place, or None."""
-        found = [pattern for pattern in self.guards if covers(pattern, path)]
-        return self.guards[max(found, key=_precision)] if found else None
+        found = [(length, _precision(each), each) for each in self.guards if (length := reach(each, path))]
+        return self.guards[max(found)[-1]] if found else None
 
     def guards_below(self, path: Path) -> Iterable[tuple[Pattern, Strategy]]:
         """Give what guards places below this one, each pattern from here on."""
-        return [(each[len(path) :], strategy) for each, strategy in self.guards.items() if reaches_into(each, path)]
+        return [(rest, strategy) for each, strategy in self.guards.items() for rest in beyond(each, path)]
 
     def groups_at(self, path: Path) -> tuple[Members, ...]:
         """Give the groups of the object at this place."""
@@ -108,8 +108,8 @@ class Policy:
         return _members(document, self.signed) if self.signed else document
 
 
-def _precision(pattern: Pattern) -> tuple[int, int, Pattern]:
-    return len(pattern), sum(segment != ANY for segment in pattern), pattern
+def _precision(pattern: Pattern) -> tuple[int, bool]:
+    return sum(segment not in (ANY, DEEP) for segment in pattern), DEEP not in pattern
 
 
 def _part(node: Json, patterns: tuple[Pattern, ...]) -> Json:
@@ -175,7 +175,7 @@ SIGNING: Final = Policy(
             ),
             "manual",
         ),
-        **dict.fromkeys(map(pattern, ("/amount", "/amounts", "/*/amount", "/*/*/amount")), "reject"),
+        **dict.fromkeys(map(pattern, ("/**/amount", "/**/amounts")), "reject"),
     },
     groups=PLAIN.groups,
     sets=PLAIN.sets,

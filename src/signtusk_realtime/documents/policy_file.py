@@ -16,7 +16,7 @@ from typing import Final, Literal
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from signtusk_realtime.documents.paths import parse_pointer
+from signtusk_realtime.documents.paths import DEEP, parse_pointer
 from signtusk_realtime.documents.policy import SHIPPED, Group, Minimum, Pattern, Policy, Reference, Strategy
 from signtusk_realtime.documents.refusals import Refused
 from signtusk_realtime.errors import ConfigurationError
@@ -94,28 +94,42 @@ def _policy(written: _Written) -> Policy:
         raise ConfigurationError(f"extends {written.extends!r}; known are {', '.join(SHIPPED)}")
     return Policy(
         name=written.name,
-        guards={**parent.guards, **{parse_pointer(at): strategy for at, strategy in written.guards.items()}},
+        guards={**parent.guards, **{_guard(at): strategy for at, strategy in written.guards.items()}},
         groups=parent.groups if written.groups is UNSET else _groups(written.groups),
         sets=_patterns(written.sets, parent.sets),
         texts=_patterns(written.texts, parent.texts),
         scalars=_patterns(written.scalars, parent.scalars),
         references=parent.references
         if written.references is UNSET
-        else tuple(Reference(parse_pointer(each.at), parse_pointer(each.to)) for each in written.references),
+        else tuple(Reference(_pattern(each.at), _pattern(each.to)) for each in written.references),
         minimums=parent.minimums
         if written.minimums is UNSET
-        else tuple(Minimum(parse_pointer(each.at), each.least) for each in written.minimums),
+        else tuple(Minimum(_pattern(each.at), each.least) for each in written.minimums),
         open=_patterns(written.open, parent.open),
         signed=_patterns(written.signed, parent.signed),
     )
 
 
+def _pattern(at: str) -> Pattern:
+    found = parse_pointer(at)
+    if DEEP in found:
+        raise ConfigurationError(f"{at!r}: {DEEP} stands in guards only")
+    return found
+
+
+def _guard(at: str) -> Pattern:
+    found = parse_pointer(at)
+    if found.count(DEEP) > 1 or found[-1] == DEEP:
+        raise ConfigurationError(f"guards: {at!r}: {DEEP} stands once, and not at the end")
+    return found
+
+
 def _patterns(written: Sequence[str] | UnsetType, inherited: tuple[Pattern, ...]) -> tuple[Pattern, ...]:
-    return inherited if written is UNSET else tuple(map(parse_pointer, written))
+    return inherited if written is UNSET else tuple(map(_pattern, written))
 
 
 def _groups(written: Iterable[_Group]) -> tuple[Group, ...]:
-    groups = tuple(Group(parse_pointer(each.at), tuple(each.members)) for each in written)
+    groups = tuple(Group(_pattern(each.at), tuple(each.members)) for each in written)
     taken: set[tuple[Pattern, str]] = set()
     for group in groups:
         if len(group.members) < 2:

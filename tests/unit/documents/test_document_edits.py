@@ -118,7 +118,7 @@ def test_an_edit_is_put_upon_the_view(changes: dict[str, object], deletes: list[
         ({"/recipients/x": 5}, [], "invalid_value"),
         ({"/recipients/r1": {"id": "r2"}}, [], "invalid_value"),
         ({"/recipients/r1/id": "r2"}, [], "invalid_value"),
-        ({}, ["/recipients/r1/id"], "invalid_path"),
+        ({}, ["/recipients/r1/id"], "invalid_value"),
     ],
 )
 def test_an_edit_that_does_not_fit_is_refused(changes: dict[str, object], deletes: list[str], code: str) -> None:

@@ -11,7 +11,7 @@ from signtusk_realtime.documents.edit import put_on, read_edit
 from signtusk_realtime.documents.invariants import broken
 from signtusk_realtime.documents.nodes import Reader
 from signtusk_realtime.documents.ops import Op
-from signtusk_realtime.documents.policy import PLAIN, SIGNING, Minimum, Policy, Strategy, pattern
+from signtusk_realtime.documents.policy import PLAIN, SIGNING, STRATEGIES, Minimum, Policy, Strategy, pattern
 from signtusk_realtime.documents.resolve import resolve
 from signtusk_realtime.documents.text import MAX_LENGTH
 from signtusk_realtime.documents.values import ABSENT, Object
@@ -128,6 +128,62 @@ def test_the_longest_pattern_guards() -> None:
         "a/b/c/d": "overwrite",
         "z": None,
     }
+
+
+def test_a_deep_pattern_is_as_long_as_what_it_stands_for() -> None:
+    """`**` reaches any depth; a longer pattern beats it, one of the same length if it names more, or stands for no more than one place."""
+    policy = replace(
+        PLAIN,
+        guards={
+            pattern("/**/amount"): "reject",
+            pattern("/a/**/x/*"): "manual",
+            pattern("/a/*/amount"): "merge",
+            pattern("/*/amount"): "manual",
+        },
+    )
+    said = {
+        path: policy.guard(tuple(path.split("/")))
+        for path in (
+            "amount",
+            "b/amount",
+            "b/c/d/e/amount/net",
+            "a/b/amount",
+            "a/x/y",
+            "a/b/c/x/y/z",
+            "a/x",
+            "b",
+            "x/y",
+        )
+    }
+    assert said == {
+        "amount": "reject",
+        "b/amount": "manual",
+        "b/c/d/e/amount/net": "reject",
+        "a/b/amount": "merge",
+        "a/x/y": "manual",
+        "a/b/c/x/y/z": "manual",
+        "a/x": None,
+        "b": None,
+        "x/y": None,
+    }
+
+
+@pytest.mark.parametrize("name", ["amount", "amounts"])
+@pytest.mark.parametrize("depth", [0, 1, 2, 5, 30])
+def test_an_amount_is_guarded_wherever_it_stands(name: str, depth: int) -> None:
+    """However deep, in objects and in elements, changed or deleted with what holds it: the edit is rejected under every strategy."""
+    outer: Object = {name: 1, "note": "a"}
+    for n in range(depth):
+        outer = {f"part{n}": outer} if depth > 20 or n % 2 else {"lines": [{"id": "l", **outer}]}
+    path = "".join(f"/part{n}" if depth > 20 or n % 2 else "/lines/l" for n in reversed(range(depth)))
+    one, other = put(outer, {f"{path}/{name}": 2}), put(outer, {f"{path}/{name}": 3})
+    for strategy in STRATEGIES:
+        assert resolve(outer, one, other, SIGNING, strategy).status == "rejected"
+    if depth:
+        gone = put(outer, {}, "/" + next(iter(outer)))
+        assert resolve(outer, one, gone, SIGNING).status == resolve(outer, gone, one, SIGNING).status == "rejected"
+    noted = put(outer, {f"{path}/note": "b"}), put(outer, {f"{path}/note": "c"})
+    assert resolve(outer, *noted, SIGNING).status == "merged"
 
 
 def test_a_policy_guards_only_what_is_there() -> None:
