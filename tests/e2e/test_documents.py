@@ -278,6 +278,32 @@ async def test_guests_do_what_they_were_granted() -> None:
         assert await go("app", "documents/d1/transitions", {"to": "sent"}) == 200
 
 
+async def test_a_guest_who_may_not_read_learns_no_value() -> None:
+    """By either way the answer to his edit, and its repetition, says where it clashes, and not with what."""
+    async with serving(authenticator=Guests()) as server:
+        sent: Body = {"changeId": "c1", "baseVersion": 1, "changes": {"salary": "?"}, "strategy": "manual"}
+        for who, body in (
+            ("app", {"changeId": "a", "baseVersion": 0, "changes": {"salary": "SECRET 1"}}),
+            ("app", {"changeId": "b", "baseVersion": 1, "changes": {"salary": "SECRET 2"}}),
+            ("edit", sent),
+            ("edit", sent),
+            ("edit", {**sent, "changeId": "c2", "strategy": "reject"}),
+        ):
+            head = {"Content-Type": "application/json", "Authorization": f"Bearer {who}"}
+            found = await call(
+                server.port, "POST", f"/api/realtime/documents/d1/edits", head, json.dumps(body).encode()
+            )
+            if who == "edit":
+                assert b"/salary" in found.body
+                assert b"SECRET" not in found.body
+        async with await WebSocketPeer.open(server.port, "", {"Authorization": "Bearer edit"}) as guest:
+            await guest.message()
+            for change in ("c1", "c3"):
+                await guest.ask({"type": "edit", "documentId": "d1", **sent, "changeId": change})
+                (conflict,) = (await guest.message())["conflicts"]
+                assert (conflict["path"], conflict["currentValue"], conflict["baseValue"]) == ("/salary", None, None)
+
+
 @pytest.mark.parametrize("payload", [b"", b"\x03\xe8bye"], ids=["no code", "1000"])
 @pytest.mark.parametrize("served", [serving, serving_mounted], ids=["native", "mounted"])
 async def test_a_goodbye_ends_a_correction(served: Any, payload: bytes) -> None:

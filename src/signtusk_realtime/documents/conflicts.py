@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import replace
 
 from signtusk_realtime.documents.nodes import get, keyed, members_of
 from signtusk_realtime.documents.ops import Editor, NoPlace
@@ -216,6 +217,11 @@ def record(
         hunks=[HunkRecord(*hunk) for hunk in conflict.hunks] if conflict.hunks else UNSET,
         timestamp=timestamp,
     )
+
+
+def without_values(told: ConflictRecord) -> ConflictRecord:
+    """Give a record without what anybody wrote: a base was somebody's value once, and hunks are pieces of both sides."""
+    return replace(told, base_value=None, current_value=None, incoming_value=None, suggested=UNSET, hunks=UNSET)
 
 
 def place_of(path: str, reason: Reason, policy: Policy) -> Place:

@@ -39,7 +39,8 @@ class EditBody(Struct, rename="camel", forbid_unknown_fields=True, frozen=True, 
 class EditOutcome(Struct, rename="camel", frozen=True, kw_only=True, omit_defaults=True):
     """What became of an edit. `version` is the one it made, or head's; absent where there is no document.
 
-    `code`, and what refines it, stand where the edit was refused or rejected.
+    `code`, and what refines it, stand where the edit was refused or rejected. For a guest who may not read the document the conflicts have
+    no values (null), and `ops` are absent.
     """
 
     change_id: str

@@ -1,19 +1,29 @@
 """Who may do what with a document.
 
-Owns: the look at grants and scopes before a document is looked at, so that a guest learns nothing of what exists.   Not: states and locks
-(documents/states.py).
+Owns: the look at grants and scopes before a document is looked at, so that a guest learns nothing of what exists; the answer of an edit as
+somebody is shown it who may not read the document.   Not: states and locks (documents/states.py).
 """
 
 from __future__ import annotations
 
+import msgspec
+from msgspec import UNSET
+
+from signtusk_realtime.documents.conflicts import without_values
 from signtusk_realtime.documents.policy import Strategy
 from signtusk_realtime.errors import Forbidden
+from signtusk_realtime.protocol.edits import EditOutcome
 from signtusk_realtime.sessions.identity import PUBLISH, Grant, Identity
 
 
 def check_read(identity: Identity, document_id: str) -> None:
     """Pass if the identity may see this document. Raises: Forbidden."""
     _check(identity, document_id, "subscribe")
+
+
+def may_read(identity: Identity, document_id: str) -> bool:
+    """Whether the identity may see what stands in this document; who may edit it or decide its conflicts need not."""
+    return identity.grants is None or any(_covers(grant, document_id, "subscribe") for grant in identity.grants)
 
 
 def check_edit(identity: Identity, document_id: str, strategy: Strategy) -> None:
@@ -33,6 +43,16 @@ def check_resolve(identity: Identity, document_id: str, resolved_by: str) -> Non
 def check_move(identity: Identity, document_id: str) -> None:
     """Pass if the identity may move this document on: a guest signs through the application. Raises: Forbidden."""
     _check(identity, document_id, "transition")
+
+
+def unseen(outcome: EditOutcome) -> EditOutcome:
+    """Give the answer of an edit without what stands in the document: conflicts without their values, and no operations."""
+    conflicts = outcome.conflicts
+    return msgspec.structs.replace(
+        outcome,
+        conflicts=UNSET if conflicts is UNSET else [without_values(each) for each in conflicts],
+        ops=UNSET,
+    )
 
 
 def _check(identity: Identity, document_id: str, action: str) -> None:

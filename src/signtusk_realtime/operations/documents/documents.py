@@ -12,6 +12,7 @@ from functools import partial
 from msgspec import UNSET
 
 from signtusk_realtime.delivery.hub import Hub
+from signtusk_realtime.documents.conflicts import without_values
 from signtusk_realtime.documents.refusals import Refused
 from signtusk_realtime.engines.engine import Engine
 from signtusk_realtime.errors import Forbidden, RealtimeError
@@ -24,7 +25,7 @@ from signtusk_realtime.operations.documents.lanes import Lanes
 from signtusk_realtime.operations.documents.leases import Leases
 from signtusk_realtime.operations.documents.moves import MoveDocument
 from signtusk_realtime.operations.documents.read import ConflictsAnswer, DocumentAnswer, HistoryAnswer, ReadDocuments
-from signtusk_realtime.operations.documents.resolve import ResolveConflicts
+from signtusk_realtime.operations.documents.resolve import DecisionRefused, ResolveConflicts
 from signtusk_realtime.operations.documents.statistics import ConflictStatistics
 from signtusk_realtime.operations.documents.store import DocumentStore
 from signtusk_realtime.operations.documents.workshop import Workshop
@@ -73,14 +74,19 @@ class Documents:
         except Refused as error:
             log = LogName(identity.organization_id)
             return refusal(error, body.change_id, await self.store.load(log, document_id))
-        edited = await self.edits(identity.organization_id, asking)
-        return edited.outcome
+        outcome = (await self.edits(identity.organization_id, asking)).outcome
+        return outcome if access.may_read(identity, document_id) else access.unseen(outcome)
 
     async def resolve(self, identity: Identity, document_id: str, body: ResolveBody) -> ResolveAnswer:
         """Decide conflicts. Raises: Forbidden, InvalidInput, Refused, Unavailable."""
         resolved_by = identity.user_id if body.resolved_by is UNSET else body.resolved_by
         access.check_resolve(identity, document_id, resolved_by)
-        return await self.resolves(identity.organization_id, document_id, resolved_by, body)
+        try:
+            return await self.resolves(identity.organization_id, document_id, resolved_by, body)
+        except DecisionRefused as error:
+            if error.conflict is not None and not access.may_read(identity, document_id):
+                raise DecisionRefused(error, without_values(error.conflict)) from None
+            raise
 
     async def move(self, identity: Identity, document_id: str, body: TransitionBody) -> TransitionAnswer:
         """Move a document on. Raises: Forbidden, Refused, Unavailable."""
