@@ -81,6 +81,33 @@ async def test_while_it_is_away_nothing_is_answered(server: Valkey, nodes: Nodes
     assert sink.divergences == []
 
 
+async def test_what_no_replica_has_is_neither_answered_nor_shown(server: Valkey, nodes: Nodes) -> None:
+    """Nor read: it could still vanish. When the replica goes on, what it then has is shown without anybody repeating it."""
+    (here, sink), (there, other) = nodes
+    with running(Valkey(("replicaof", f"127.0.0.1 {server.port}"), ("repl-diskless-sync-delay", "0"))) as replica:
+        for engine, _ in nodes:
+            await engine.follow(LOG)
+            async with asyncio.timeout(20):
+                while not all(primary.confirmations for primary in engine._servers.primaries):
+                    await asyncio.sleep(0.05)
+        await publish(here, "a")
+        await other.until(lambda: len(other.entries()) == 1)
+        replica.freeze()
+        with pytest.raises(Unavailable, match="0 of 1 replicas"):
+            await here.commit(LOG, events("b"))
+        with pytest.raises(Unavailable):
+            await there.read(LOG, 0, 1000)
+        assert [len(told.entries()) for _, told in nodes] == [1, 1]
+        replica.thaw()
+        async with asyncio.timeout(20):
+            for _, told in nodes:
+                await told.until(lambda told=told: len(told.entries()) == 2)  # type: ignore[misc]  # bound at once
+        assert (await publish(there, "b")).placed[0].duplicate
+    await until_health(nodes, "degraded")
+    await publish(here, "c")
+    assert len(sink.entries()) == 3
+
+
 async def test_what_was_committed_unheard_is_found(server: Valkey, nodes: Nodes) -> None:
     """A node that was cut off finds what the others committed meanwhile, without anybody committing again."""
     (here, sink), (there, _) = nodes

@@ -83,7 +83,7 @@ class Valkey:
             "loglevel": "notice",
             **dict(self._options),
         }
-        arguments = [part for name, value in settings.items() for part in (f"--{name}", value)]
+        arguments = [part for name, value in settings.items() for part in (f"--{name}", *value.split(" "))]
         self._process = subprocess.Popen([str(get_binary_path()), *arguments], stdin=subprocess.DEVNULL)
         atexit.register(self.stop)
         if self.is_kept:
