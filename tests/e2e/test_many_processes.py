@@ -120,13 +120,18 @@ async def test_workers_share_a_port(tmp_path: Path) -> None:
     """What comes to one worker is shown by all; a killed one is replaced; SIGTERM ends all, with exit code 0."""
     async with serving(tmp_path, "--workers", "2", *shared()) as parent:
         await parent.says("listening")
-        peers = [await WebSocketPeer.open(parent.port) for _ in range(12)]
-        for peer in peers:
-            await peer.subscribe(EVERYTHING)
-        listed = (await call(parent.port, "GET", CONNECTIONS)).json()["connections"]
-        assert isinstance(listed, list)
-        assert len(listed) == 12
-        assert len({one["node"] for one in listed}) == 2
+        peers: list[WebSocketPeer] = []
+        nodes: set[str] = set()
+        # Which process a connection comes to is the kernel's choice.
+        while len(nodes) < 2 and len(peers) < 96:
+            for _ in range(12):
+                peers.append(await WebSocketPeer.open(parent.port))
+                await peers[-1].subscribe(EVERYTHING)
+            listed = (await call(parent.port, "GET", CONNECTIONS)).json()["connections"]
+            assert isinstance(listed, list)
+            assert len(listed) == len(peers)
+            nodes = {one["node"] for one in listed}
+        assert len(nodes) == 2
         assert (await publish(parent.port, event("e1"))).status == 200
         for peer in peers:
             shown = (await peer.message())["event"]
