@@ -36,6 +36,7 @@ class Organization:
         "_queued",
         "_readers",
         "_writer",
+        "attendance",
         "holders",
         "is_awake",
         "organization_id",
@@ -61,6 +62,8 @@ class Organization:
         """Whether the flusher knows of it."""
         self.people: Connection | dict[str, Connection | Person] | None = None
         """Who is connected to this node (people.py)."""
+        self.attendance = 0
+        """The number under which other nodes were told of them last; 0: never, or that there are none."""
         self._overfull = overfull
         """Told of connections whose share was too much for one write, after they were taken out."""
         self._counters = Counters() if counters is None else counters

@@ -7,7 +7,7 @@ Rule: who has one connection and said nothing costs a place in a dictionary; who
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from signtusk_realtime.delivery.connection import Connection
 from signtusk_realtime.delivery.organization import Organization
@@ -104,6 +104,23 @@ def everybody(organization: Organization) -> Iterator[tuple[str, Seen]]:
     elif people is not None:
         for user_id, found in people.items():
             yield user_id, _seen(found)
+
+
+def spoken(organization: Organization) -> Iterator[str]:
+    """Give those of whom more is known than that they are here."""
+    people = organization.people
+    if isinstance(people, dict):
+        for user_id, found in people.items():
+            if isinstance(found, Person) and found.declarations:
+                yield user_id
+
+
+def names(organization: Organization) -> Iterable[str]:
+    """Give the ids of all whom this node knows of."""
+    people = organization.people
+    if isinstance(people, Connection):
+        return (people.session.identity.user_id,)
+    return () if people is None else people.keys()
 
 
 def _seen(found: Connection | object) -> Seen:

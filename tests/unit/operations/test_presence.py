@@ -15,7 +15,7 @@ from signtusk_realtime.events.log import LogName, Range
 from signtusk_realtime.operations.presence.presence import LEAVE_MS, METADATA_BYTES
 from signtusk_realtime.operations.presence.shared import PRESENCE
 from signtusk_realtime.operations.presence.sharing import FIRST_S, LOOK_S, PACE_S, RECHECK_S
-from signtusk_realtime.operations.presence.watch import MOST_TOLD
+from signtusk_realtime.operations.presence.watch import MOST_COMPARED, MOST_TOLD
 from signtusk_realtime.operations.signal import DATA_BYTES
 from tests.support.clock import elapse, settle
 from tests.support.delivery import grant, guest, member
@@ -175,6 +175,59 @@ async def test_more_than_fit_are_counted() -> None:
         assert [message for message in watcher.told if "users" in message] == []
         assert watcher.told[-1] == {"type": "presence", "truncated": True, "online": 2 * MOST_TOLD + 2}
         assert len(watcher.people) == 2 * MOST_TOLD + 2
+
+
+async def test_very_many_at_once_are_not_compared() -> None:
+    """Where thousands come in a moment, everybody who follows is told their number, whatever his filters."""
+    async with presence_nodes(1) as [node]:
+        watcher = await watch(node)
+        of_one = await node.client("w2")
+        of_one.say(type="subscribe", subscription={"type": "user_presence", "filters": {"userId": "user7"}})
+        hidden = await node.client("hid")
+        hidden.declare(("offline", None))
+        await node.publish("pub", ("busy", None))
+        await node.publish("gone", ("offline", None))
+        await elapse(TOLD_S)
+        await watcher.look()
+        watcher.told.clear()
+        of_one.messages()
+        for number in range(MOST_COMPARED + 1):
+            await node.client(f"user{number}")
+        await elapse(TOLD_S)
+        await watcher.look()
+        expected = {"type": "presence", "truncated": True, "online": MOST_COMPARED + 4}
+        assert watcher.told == of_one.messages() == [expected]
+        assert len(watcher.people) == MOST_COMPARED + 4
+
+
+async def test_an_answer_is_kept_until_something_changes() -> None:
+    """Who asks after a change is told of it; who asks again is given the same, for a second."""
+    async with presence_nodes(2) as [a, b]:
+        ann = member("ann")
+        for node in (a, b):
+            await watch(node, f"watcher-{node.name}")
+        reads = 0
+        records = a.engine.records
+
+        async def counted(*what: Any) -> Any:
+            nonlocal reads
+            reads += what[0] == "org123"
+            return await records(*what)
+
+        a.engine.records = counted  # type: ignore[method-assign]  # counts what goes on to be done
+        first = await a.verbs.presence.get(ann)
+        assert await a.verbs.presence.get(ann) is first
+        assert reads == 1
+        ben = await b.client("ben")
+        await elapse(TOLD_S)
+        assert b'"ben"' in (await a.verbs.presence.get(ann))
+        await a.client("cleo")
+        assert b'"cleo"' in (await a.verbs.presence.get(ann))
+        ben.declare(("away", "d1"))
+        await elapse(TOLD_S)
+        assert b'"ben"' in (await a.verbs.presence.get(ann, "d1"))
+        await a.publish("dan", ("busy", None))
+        assert b'"dan"' in (await a.verbs.presence.get(ann))
 
 
 async def test_filters_narrow_what_is_told() -> None:

@@ -10,6 +10,10 @@ import asyncio
 import heapq
 from collections.abc import Callable
 from itertools import count
+from typing import Final
+
+ACTS_A_TURN: Final = 128
+"""Done before the loop gets its turn: thousands may have left in the same moment."""
 
 
 class Agenda:
@@ -48,7 +52,9 @@ class Agenda:
         self._timer = None
         now = loop.time()
         try:
-            while self._acts and self._acts[0][0] <= now:
+            for _ in range(ACTS_A_TURN):
+                if not self._acts or self._acts[0][0] > now:
+                    break
                 heapq.heappop(self._acts)[2]()
         finally:
             if not self._is_closed:

@@ -45,6 +45,12 @@ LEAVE_MS: Final = 10_000
 GATHER_S: Final = 0.05
 """How long the first difference waits for others that come with it."""
 METADATA_BYTES: Final = 1024
+KEPT_S: Final = 1.0
+"""How long an answer is given again to others who ask, if nothing has changed."""
+MOST_ANSWERS: Final = 16
+"""Answers kept for an organization: one, and those of a few documents."""
+SLICE: Final = 500
+"""Users looked at before the loop gets its turn."""
 PUBLISHED_KEPT_MS: Final = 86_400_000
 """How long it counts what an application published of a user, if it publishes nothing else."""
 
@@ -97,6 +103,7 @@ class Presence:
             registry,
             self._agenda,
             self._watches,
+            hub.ephemeral.organizations,
             self._plan,
             leave_s=self._leave_s,
             is_cut_off=is_cut_off,
@@ -120,10 +127,10 @@ class Presence:
         watch = self._watches.get(organization.organization_id)
         if watch is not None and connection in watch.watchers:
             self._unwatch(watch, connection)
-        if self._is_closed or self._hub.is_closed:
+        if self._is_closed:
             return
         self._sharing.changed(organization, user_id)
-        if person is None:
+        if person is None or self._hub.is_closed:
             return
         # Whoever was here a moment ago keeps the organization: nobody may come to another one of the same name meanwhile.
         organization.holders += 1
@@ -233,7 +240,7 @@ class Presence:
         watch.told_at = asyncio.get_running_loop().time()
         back = [watcher for watcher in watch.missed if not is_away(watcher)]
         changes = watch.changes()
-        if changes:
+        if changes or changes is None:
             watch.settle_watchers()
             watch.tell(changes, self._hub.ephemeral)
         if back:
@@ -249,15 +256,28 @@ class Presence:
 
     # ---- who asks
 
-    async def get(self, identity: Identity, document_id: str | None = None) -> PresenceAnswer:
-        """Say who is there, of a document or at all. Raises: Forbidden, Unavailable."""
+    async def get(self, identity: Identity, document_id: str | None = None) -> bytes:
+        """Say who is there, of a document or at all, as JSON. Raises: Forbidden, Unavailable."""
         if identity.is_service:
             raise Forbidden("a service reads nothing")
         if identity.is_guest:
             raise Forbidden("who is there is told to members only")
         filters = Filters(document_id=UNSET if document_id is None else document_id)
         await self._authorize.check(identity, (Subscription("user_presence", filters),))
-        return await self.of(identity.organization_id, document_id)
+        organization_id = identity.organization_id
+        watch = self._watches.get(organization_id)
+        version = -1 if watch is None else watch.version
+        kept = None if watch is None or not watch.is_loaded else watch.answers.get(document_id)
+        now = asyncio.get_running_loop().time()
+        if kept is not None and kept[0] == version and now < kept[1] + KEPT_S:
+            return kept[2]
+        answer = json.encode(await self.of(organization_id, document_id))
+        if watch is not None and watch.version == version:
+            # Those who were told that much changed all ask at the same time. What was told since then is not missing: it makes a new version.
+            if len(watch.answers) >= MOST_ANSWERS or any(one[0] != version for one in watch.answers.values()):
+                watch.answers.clear()
+            watch.answers[document_id] = (version, now, answer)
+        return answer
 
     async def of(self, organization_id: str, document_id: str | None = None) -> PresenceAnswer:
         """Say who is there in an organization. Raises: Unavailable."""
@@ -283,7 +303,9 @@ class Presence:
             if declared is not None:
                 published[record.key] = declared
         users = []
-        for user_id in sorted(seen.keys() | published.keys()):
+        for number, user_id in enumerate(sorted(seen.keys() | published.keys())):
+            if number % SLICE == SLICE - 1:
+                await asyncio.sleep(0)
             view = combine(seen.get(user_id, ()), published.get(user_id))
             if view is not None and view.is_there and document_id in (None, view.current_document):
                 users.append(_present(user_id, view))

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -63,7 +63,7 @@ RECORDS: Final = (Range(PRESENCE, "", LAST_KEY, MOST_READ), Range(PUBLISHED, "",
 
 
 class _Own:
-    """This node's record in one organization."""
+    """This node's record in one organization, while something is to be written, and for a moment after."""
 
     __slots__ = ("number", "organization", "is_planned", "size", "users", "written_at")
 
@@ -71,7 +71,7 @@ class _Own:
         self.organization = organization
         self.users: set[str] | None = None
         """Who changed since it was written."""
-        self.number = 0
+        self.number = organization.attendance
         self.size = 0
         self.written_at = float("-inf")
         self.is_planned = False
@@ -83,7 +83,7 @@ class _Own:
 
 
 class Sharing:
-    """See the module. `watches`: organizations that are followed here, by id; `news`: called for one that has some. `leave_s`: as in Presence.
+    """See the module. `watches`: organizations whose presence is followed here, by id; `organizations`: all that this node holds; `news`: called for one that has some. `leave_s`: as in Presence.
 
     `is_cut_off`: whether this node cannot see the others, so that it knows of nobody that he is gone.
     """
@@ -94,6 +94,7 @@ class Sharing:
         registry: Registry,
         agenda: Agenda,
         watches: dict[str, Watch],
+        organizations: Mapping[str, Organization],
         news: Callable[[Watch], None],
         *,
         leave_s: float,
@@ -106,6 +107,7 @@ class Sharing:
         self._news = news
         self._leave_s = leave_s
         self._is_cut_off = is_cut_off
+        self._organizations = organizations
         self._own: dict[str, _Own] = {}
         self._number = 0
         self._living: frozenset[str] = frozenset()
@@ -114,6 +116,7 @@ class Sharing:
         self._jobs: deque[Callable[[], Awaitable[None]]] = deque()
         self._worker: asyncio.Task[None] | None = None
         self._is_looking = False
+        self._is_renewing = False
         self._is_closed = False
 
     # ---- what others are told of this node
@@ -124,7 +127,8 @@ class Sharing:
             return
         own = self._own.get(organization.organization_id)
         if own is None:
-            if not self._own:
+            if not self._is_renewing:
+                self._is_renewing = True
                 self._agenda.after(KEPT_MS / 2000, self._renew)
             own = self._own[organization.organization_id] = _Own(organization)
         own.organization = organization
@@ -137,9 +141,16 @@ class Sharing:
         if own.is_planned:
             return
         own.is_planned = True
-        pace_s = max(PACE_S, own.size / BYTES_PER_S)
-        wait_s = own.written_at + pace_s - asyncio.get_running_loop().time()
+        wait_s = own.written_at + self._pace_s(own) - asyncio.get_running_loop().time()
         self._agenda.after(max(FIRST_S, wait_s), partial(self._do, partial(self._write, own)))
+
+    def _pace_s(self, own: _Own) -> float:
+        return max(PACE_S, own.size / BYTES_PER_S)
+
+    def _rest(self, own: _Own) -> None:
+        """Keep nothing of a record that nobody has changed since: its number is the organization's."""
+        if own.users is None and not own.is_planned:
+            self._own.pop(own.organization.organization_id, None)
 
     async def _write(self, own: _Own) -> None:
         organization_id = own.organization.organization_id
@@ -158,11 +169,12 @@ class Sharing:
             return
         changes = {user_id: found.get(user_id) for user_id in users} if len(users) <= MOST_CHANGES else None
         before, own.number = own.number, number if found else 0
+        own.organization.attendance = own.number
         own.is_planned = False
         if own.users is not None:
             self._plan(own)
-        elif not found and self._own.get(organization_id) is own:
-            del self._own[organization_id]
+        else:
+            self._agenda.after(self._pace_s(own), partial(self._rest, own))
         await self._tell(organization_id, Change(self._registry.node_id, before, number, changes))
 
     async def _put(self, own: _Own, number: int, found: dict[str, Seen], until: int = 0) -> None:
@@ -184,10 +196,17 @@ class Sharing:
             log.debug("other nodes were not told of presence")
 
     def _renew(self) -> None:
-        for own in self._own.values():
+        """Write the records anew before they expire."""
+        for own in self._everywhere():
             self._plan(own)
-        if self._own:
-            self._agenda.after(KEPT_MS / 2000, self._renew)
+        self._agenda.after(KEPT_MS / 2000, self._renew)
+
+    def _everywhere(self) -> list[_Own]:
+        """Give this node's record of every organization that has people here, or had."""
+        for organization in self._organizations.values():
+            if organization.attendance and organization.organization_id not in self._own:
+                self._own[organization.organization_id] = _Own(organization)
+        return list(self._own.values())
 
     async def published(self, organization_id: str, told: dict[str, Declared]) -> None:
         """Tell other nodes what the application published."""
@@ -239,6 +258,7 @@ class Sharing:
         """Take what the application published: those who follow have the event itself."""
         for user_id, declared in told.items():
             watch.published[user_id] = declared
+        watch.version += 1
 
     def living(self) -> frozenset[str]:
         """Give the other nodes that are there."""
@@ -346,12 +366,13 @@ class Sharing:
         """Say goodbye: everybody who is here may be on the way to another node."""
         self._is_closed = True
         self._jobs.clear()
+        parting = self._everywhere()
         if self._worker is not None:
             self._worker.cancel()
             await asyncio.gather(self._worker, return_exceptions=True)
         try:
             async with asyncio.timeout(FAREWELL_S):
-                await asyncio.gather(*(self._part(own) for own in list(self._own.values())))
+                await asyncio.gather(*(self._part(own) for own in parting))
         except (RealtimeError, TimeoutError):
             log.info("not every node was told of those who were here")
 

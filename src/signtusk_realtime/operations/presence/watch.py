@@ -8,7 +8,7 @@ Rule 2: who missed a message, for he was behind, is told so as soon as he is not
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from msgspec import UNSET, Raw
@@ -26,6 +26,8 @@ from signtusk_realtime.sessions.presence import Declared, View, combine, is_same
 
 MOST_TOLD: Final = 200
 """Users that one message tells of."""
+MOST_COMPARED: Final = 2000
+"""Users whose differences are worked out at once; beyond it nobody is told but that there are many."""
 _TYPE: Final = "user_presence"
 
 
@@ -58,6 +60,11 @@ class Watch:
         self.is_planned = False
         self.missed: set[Connection] = set()
         self._before: dict[str, View | None] = {}
+        self._is_too_much = False
+        self.version = 0
+        """Rises with whatever may change an answer."""
+        self.answers: dict[str | None, tuple[int, float, bytes]] = {}
+        """Answers of the presence call, by document: of which version, since when."""
 
     @property
     def has_news(self) -> bool:
@@ -75,31 +82,48 @@ class Watch:
 
     def note(self, user_id: str) -> None:
         """Remember how a user is, before that changes."""
-        if user_id not in self._before:
-            self._before[user_id] = self.view(user_id)
+        self.version += 1
+        if user_id not in self._before and not self._is_too_much:
+            if len(self._before) < MOST_COMPARED:
+                self._before[user_id] = self.view(user_id)
+            else:
+                self._is_too_much = True
 
-    def changes(self) -> list[Changed]:
-        """Give who is otherwise than when it was last asked."""
+    def changes(self) -> list[Changed] | None:
+        """Give who is otherwise than when it was last asked; None if they are too many to be compared."""
+        if self._is_too_much:
+            self._before, self._is_too_much = {}, False
+            return None
         before, self._before = self._before, {}
         found = (Changed(user_id, view, self.view(user_id)) for user_id, view in before.items())
         return [one for one in found if not is_same(one.before, one.now)]
 
-    def users(self) -> Iterator[str]:
-        """Give all of whom anything is known here, each once."""
-        known: set[str] = set(self.published)
-        known.update(user_id for user_id, _ in people.everybody(self.organization))
-        for node, attendance in self.others.items():
-            if node in self.counted:
-                known.update(attendance.people)
-        return iter(known)
+    def users(self) -> set[str]:
+        """Give all of whom anything is known here."""
+        known = set(self.published)
+        known.update(people.names(self.organization))
+        for node in self.counted:
+            known.update(self.others[node].people)
+        return known
 
     def online(self) -> int:
         """Give how many users are there."""
-        views = (self.view(user_id) for user_id in self.users())
-        return sum(1 for view in views if view is not None and view.is_there)
+        known, spoken = self.users(), set(self.published)
+        spoken.update(people.spoken(self.organization))
+        for node in self.counted:
+            spoken.update(user_id for user_id, seen in self.others[node].people.items() if seen.declared is not None)
+        # Who said nothing is there; that leaves few to be looked at.
+        views = (self.view(user_id) for user_id in spoken)
+        return len(known) - sum(1 for view in views if view is None or not view.is_there)
 
-    def tell(self, changes: Iterable[Changed], ephemeral: Ephemeral) -> None:
-        """Tell those who follow what concerns them of these changes."""
+    def tell(self, changes: Iterable[Changed] | None, ephemeral: Ephemeral) -> None:
+        """Tell those who follow what concerns them of these changes; None: that there are many."""
+        if changes is None:
+            told = json.encode(self.truncated())
+            for audience in {watcher.audience for watcher in self.watchers if not is_away(watcher)}:
+                if audience is not None:
+                    ephemeral.offer_to(audience, told)
+            return
         concerned: dict[Audience, list[Changed]] = {}
         for one in changes:
             for audience in dict.fromkeys(self.organization.wanting(_keys(one))):

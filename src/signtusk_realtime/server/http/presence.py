@@ -13,7 +13,6 @@ from starlette.responses import Response
 from signtusk_realtime.auth.authenticator import Authenticator
 from signtusk_realtime.events.ids import check_id
 from signtusk_realtime.operations.presence.presence import Presence
-from signtusk_realtime.protocol import json
 from signtusk_realtime.server.request import IDENTITY_PARAMETERS, credentials_of, parse_query
 
 PARAMETERS: Final = IDENTITY_PARAMETERS | {"documentId"}
@@ -33,4 +32,4 @@ class ReadPresence:
         document_id = query.get("documentId")
         if document_id is not None:
             check_id(document_id, path=("documentId",), code="invalid_parameter")
-        return Response(json.encode(await self._presence.get(identity, document_id)), media_type="application/json")
+        return Response(await self._presence.get(identity, document_id), media_type="application/json")
