@@ -3,7 +3,7 @@
 Owns: the way of such a message to the live connections that want it.   Not: events (organization.py, audience.py), what the messages say.
 Rule 1: no cursor, no log: who is behind or full does not get it, nor later. At most once, to each who asked and may see it at that moment (I4).
 Rule 2: what came in during one turn is joined, so that a member is written to once a turn; a sender never gets his own.
-Rule 3: at most MOST_WAITING wait for an audience; beyond that the oldest go.
+Rule 3: of clients' signals as much waits for an audience as one write should hold (I3); beyond that the oldest go. Presence is paced by who tells it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from msgspec import DecodeError
 from msgspec.json import Decoder
 
-from signtusk_realtime.delivery.audience import WRITES_PER_LOOK, Audience
+from signtusk_realtime.delivery.audience import PIECE_BYTES, WRITES_PER_LOOK, Audience
 from signtusk_realtime.delivery.connection import Connection
 from signtusk_realtime.delivery.flush import Flusher
 from signtusk_realtime.delivery.organization import Organization
@@ -23,7 +23,7 @@ from signtusk_realtime.events.log import LogName
 from signtusk_realtime.observability.counters import Counters
 from signtusk_realtime.protocol import json
 
-MOST_WAITING: Final = 256
+MOST_BYTES: Final = PIECE_BYTES
 _OF_CLIENTS: Final = b"s"
 _OF_NODES: Final = b"n"
 _END: Final = b"\n"
@@ -44,6 +44,28 @@ def between_clients(payload: bytes, keys: Sequence[str], sender: str) -> bytes:
 class _Message(NamedTuple):
     payload: bytes
     sender: str | None
+
+
+class _Waiting:
+    """What is told to an audience at the end of the turn; `size`: the bytes of clients' signals among it."""
+
+    __slots__ = ("messages", "size")
+
+    def __init__(self) -> None:
+        self.messages: list[_Message] = []
+        self.size = 0
+
+    def add(self, message: _Message) -> None:
+        if message.sender is None:
+            self.messages.append(message)
+            return
+        self.size += len(message.payload)
+        while self.size > MOST_BYTES:
+            oldest = next((at for at, one in enumerate(self.messages) if one.sender is not None), None)
+            if oldest is None:
+                break
+            self.size -= len(self.messages.pop(oldest).payload)
+        self.messages.append(message)
 
 
 class _Writing:
@@ -75,7 +97,7 @@ class Ephemeral:
         self.heard: Callable[[Organization, bytes], None] = lambda organization, body: None
         self.is_awake = False
         self._counters = counters
-        self._waiting: dict[Audience, list[_Message]] = {}
+        self._waiting: dict[Audience, _Waiting] = {}
         self._writing: _Writing | None = None
         self._flusher: Flusher | None = None
 
@@ -102,10 +124,10 @@ class Ephemeral:
 
     def offer_to(self, audience: Audience, payload: bytes, sender: str | None = None) -> None:
         """Tell a message to an audience."""
-        waiting = self._waiting.setdefault(audience, [])
-        if len(waiting) >= MOST_WAITING:
-            del waiting[0]
-        waiting.append(_Message(payload, sender))
+        waiting = self._waiting.get(audience)
+        if waiting is None:
+            waiting = self._waiting[audience] = _Waiting()
+        waiting.add(_Message(payload, sender))
         if self._flusher is None:
             loop = asyncio.get_running_loop()
             self._flusher = Flusher(loop.call_soon, loop.time)
@@ -114,7 +136,8 @@ class Ephemeral:
     @property
     def pending(self) -> int:
         """How many messages wait, counted once per audience."""
-        return sum(map(len, self._waiting.values())) + (0 if self._writing is None else len(self._writing.messages))
+        waiting = sum(len(waiting.messages) for waiting in self._waiting.values())
+        return waiting + (0 if self._writing is None else len(self._writing.messages))
 
     def flush(self, clock: Callable[[], float], deadline: float) -> bool:
         """Write until `deadline`; say whether nothing is left."""
@@ -124,7 +147,7 @@ class Ephemeral:
                 if not self._waiting:
                     return True
                 audience = next(iter(self._waiting))
-                writing = self._writing = _Writing(audience, self._waiting.pop(audience))
+                writing = self._writing = _Writing(audience, self._waiting.pop(audience).messages)
             while writing.left:
                 for member in writing.left[-WRITES_PER_LOOK:]:
                     self._write(writing, member)
