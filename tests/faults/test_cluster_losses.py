@@ -14,6 +14,7 @@ import hiredis
 import pytest
 
 from tests.support.losses import LOGS, Load, slot
+from tests.support.partitions import gated_cluster
 from tests.support.valkey import Valkey, ValkeyCluster, fresh_prefix
 
 LOSSES = int(os.environ.get("LOSSES", "1"))
@@ -115,6 +116,22 @@ async def test_all_servers_in_turn(cluster: ValkeyCluster) -> None:
                 await load.progress()
                 await asyncio.to_thread(server.start)
                 await whole(cluster)
+
+
+async def test_a_primary_is_cut_off_with_its_publishers() -> None:
+    """It goes on believing itself the primary, and publishers still reach it: what it alone has is never answered, nor shown."""
+    async with gated_cluster() as (cluster, gates), Load(cluster.urls) as load:
+        for _ in range(LOSSES):
+            victim, since = await asyncio.to_thread(cluster.owner, slot(LOG)), asyncio.get_running_loop().time()
+            await gates.cut_off(victim)
+            await load.until_health("degraded")
+            await load.progress()
+            tell(load, since, "cut off")
+            await gates.cut_off(None)
+            await whole(cluster)
+            await load.until_health("ok")
+            assert await asyncio.to_thread(cluster.owner, slot(LOG)) is not victim
+            await load.progress()
 
 
 async def test_a_slot_moves(cluster: ValkeyCluster) -> None:

@@ -116,7 +116,7 @@ async def test_what_was_committed_unheard_is_found(server: Valkey, nodes: Nodes)
     await sink.until(lambda: len(sink.entries()) == 1)
     server.call("CLIENT", "KILL", "TYPE", "PUBSUB")
     await publish(there, "b")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(5):
         await sink.until(lambda: len(sink.entries()) == 2)
 
 
@@ -150,7 +150,7 @@ async def test_it_comes_back_empty(tmp_path: Path, server: Valkey, nodes: Nodes)
         file.unlink()
     server.start()
     for engine, sink in nodes:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(5):
             await sink.until(lambda sink=sink: bool(sink.divergences))  # type: ignore[misc]  # bound at once
         epoch = (await engine.follow(LOG)).epoch
         assert sink.divergences == [(LOG, Position(epoch, 0, ORIGIN_TAG))]

@@ -57,7 +57,9 @@ class Valkey:
     def __init__(self, *options: tuple[str, str], port: int | None = None, folder: Path | None = None) -> None:
         self.port = port or free_port()
         self._folder = folder or Path(mkdtemp(prefix="valkey-"))
-        self._options = options
+        self.options = options
+        self.announced: int | None = None
+        """The port by which the others of a Cluster know it, where that is not its own."""
         self._process: subprocess.Popen[bytes] | None = None
         self.is_kept = False
         """Whether it outlives the test that starts it; who says so ends it."""
@@ -81,7 +83,7 @@ class Valkey:
             "dir": str(self._folder),
             "logfile": str(self._folder / "valkey.log"),
             "loglevel": "notice",
-            **dict(self._options),
+            **dict(self.options),
         }
         arguments = [part for name, value in settings.items() for part in (f"--{name}", *value.split(" "))]
         self._process = subprocess.Popen([str(get_binary_path()), *arguments], stdin=subprocess.DEVNULL)
@@ -168,7 +170,8 @@ class ValkeyCluster:
             low, high = SLOTS * number // len(primaries), SLOTS * (number + 1) // len(primaries) - 1
             server.call("CLUSTER", "ADDSLOTSRANGE", low, high)
         for server in others:
-            server.call("CLUSTER", "MEET", "127.0.0.1", first.port)
+            bus = () if first.announced is None else (first.announced + 10_000,)
+            server.call("CLUSTER", "MEET", "127.0.0.1", first.announced or first.port, *bus)
         self._until(lambda: all(len(_nodes(server)) == len(self.servers) for server in self.servers))
         ids = [_text(server.call("CLUSTER", "MYID")) for server in primaries]
         for number, server in enumerate(replicas):
@@ -203,7 +206,7 @@ class ValkeyCluster:
                                 found = (int(parts[6]), int(parts[1].partition("@")[0].rpartition(":")[2]))
                                 best = max(best or found, found)
         assert best is not None, f"nobody serves slot {slot}"
-        return next(server for server in self.servers if server.port == best[1])
+        return next(server for server in self.servers if best[1] in (server.port, server.announced))
 
     def stop(self) -> None:
         """End every server."""
