@@ -134,7 +134,9 @@ def sealed(
             resolved_by=user_id,
         )
         for record in records
+        # What an invariant parked changes more than the place of its record, which alone may be open.
         if ends(to, place_of(record.path, record.reason, policy).path, policy)
+        or (to == "signing" and is_by_invariant(record))
     )
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any, Self
 
 import pytest
 
+from signtusk_realtime.documents.policy import PLAIN, pattern
 from signtusk_realtime.documents.refusals import Refused
 from signtusk_realtime.operations.connect import Connect
 from signtusk_realtime.operations.documents.moves import MoveRefused
@@ -208,6 +210,21 @@ async def test_a_fact_ends_what_is_open(desk: Desk, to: str) -> None:
         assert refused.code == ("document_deleted" if to == "deleted" else "document_locked")
     if to == "signed":
         assert (await desk.move("signing", "ed", contentHash=...)).version == 4, "a second signer is not stuck"
+
+
+async def test_a_parked_edit_does_not_outlast_a_signature_at_an_open_place(make_desk: Any) -> None:
+    """What an invariant parked is applied as a whole, beyond the place of its record: that this one is open for edits keeps nothing alive."""
+    desk = make_desk(policy=replace(PLAIN, open=(pattern("/signatureFields"),)))
+    await desk.create(recipients=[{"id": "r1"}, {"id": "r2"}], signatureFields=[{"id": "f"}], title="NDA")
+    await desk.edit("bob", baseVersion=1, deletes=["/recipients/r2"])
+    parked = {"/signatureFields/f/recipientId": "r2", "title": "Two"}
+    assert (await desk.edit("cy", baseVersion=1, changes=parked)).status == "parked"
+    [record] = await desk.opened()
+    await desk.publish({"kind": "document_update", "documentId": "d1", "userId": "di", "type": "signed"})
+    decision = {"conflictId": record["conflictId"], "rev": 1, "take": "incoming"}
+    assert (await refusal(desk.resolve(decisions=[decision]))).code == "document_locked"
+    assert (await desk.data())["title"] == "NDA"
+    assert await desk.opened() == []
 
 
 async def test_a_deleted_document_has_nothing_open(desk: Desk) -> None:
