@@ -28,6 +28,7 @@ from signtusk_realtime.events.log import LogName, Snapshot
 from signtusk_realtime.operations.documents import records
 from signtusk_realtime.operations.documents.erase import Erased, erase_user
 from signtusk_realtime.operations.documents.records import Head
+from signtusk_realtime.operations.ids import new_id
 
 PAGE: Final = 200
 
@@ -35,7 +36,7 @@ PAGE: Final = 200
 def verify_document(database: Path, organization_id: str, document_id: str) -> dict[str, object]:
     """Verify the chain of a document's history; give what was found. Raises: InvalidInput (no database, no document), Unavailable."""
     with closing(open_for_reading(database)) as connection:
-        reader = Reader(connection, lambda: time.time_ns() // 1_000_000)
+        reader = Reader(connection, _now_ms)
         log = LogName(organization_id)
         snapshot = _some(reader.records(log, [records.exact(records.head_key(document_id))]), document_id)
         if not snapshot.results[0]:
@@ -75,9 +76,13 @@ async def _erase(database: Path, organization_id: str, user_id: str) -> Erased:
     engine = SqliteEngine(str(database))
     try:
         await engine.start(Hub(engine))
-        return await erase_user(engine, organization_id, user_id)
+        return await erase_user(engine, organization_id, user_id, now_ms=_now_ms, new_id=new_id)
     finally:
         await engine.close()
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _fault(head: Head, entries: list[Entry], snapshots: dict[int, Object | None]) -> tuple[int, str] | None:
@@ -113,14 +118,19 @@ def _fault(head: Head, entries: list[Entry], snapshots: dict[int, Object | None]
 def _snapshots(reader: Reader, log: LogName, document_id: str, head: Head) -> dict[int, Object | None]:
     """Give what was stored whole, by version; None for what cannot be read."""
     found: dict[int, Object | None] = {}
-    for version in range(head.oldest, head.version + 1):
-        if version and (version == head.oldest or version % records.SNAPSHOT_EVERY == 0):
-            query = records.exact(records.snapshot_key(document_id, version))
-            for record in _some(reader.records(log, [query]), document_id).results[0]:
-                try:
-                    found[version] = cast("Object", records.decode_data(record.value))
-                except msgspec.DecodeError:
-                    found[version] = None
+    first = max(head.oldest, 1)
+    while first <= head.version:
+        query = records.versions(records.SNAPSHOTS, document_id, first, head.version, limit=PAGE)
+        page = _some(reader.records(log, [query]), document_id).results[0]
+        for record in page:
+            version = int(record.key.rpartition("\x1f")[2])
+            try:
+                found[version] = cast("Object", records.decode_data(record.value))
+            except msgspec.DecodeError:
+                found[version] = None
+        if len(page) < PAGE:
+            break
+        first = max(found) + 1
     return found
 
 

@@ -196,6 +196,7 @@ async def outlived(
     query = records.versions(records.STATES, loaded.document_id, 0, oldest, limit=2 * SNAPSHOT_EVERY, newest_first=True)
     _, *states = (await store.engine.records(log, [query])).results[0] or (None,)
     gone = [records.entry_key(loaded.document_id, version) for version in range(head.oldest, oldest + 1)]
-    gone.append(records.snapshot_key(loaded.document_id, head.oldest))
+    # Erasing leaves one between the regular ones.
+    gone += [records.snapshot_key(loaded.document_id, version) for version in range(head.oldest, oldest)]
     gone += [Key(record.collection, record.key) for record in states]
     return oldest, gone

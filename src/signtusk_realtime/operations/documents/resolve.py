@@ -228,8 +228,10 @@ class ResolveConflicts:
             conflicts=[str(record.conflict_id) for record in settled.records],
             timestamp=timestamp,
         )
+        authors = {record.conflict_id: record.incoming_user_id for record in settled.records}
+        told = [_told(one, authors.get(one.conflict_id)) for one in decisions]
         body = Body(
-            change=msgspec.to_builtins({"resolution": word, "decisions": [_told(one) for one in decisions]}),
+            change=msgspec.to_builtins({"resolution": word, "decisions": told}),
             changed=settled.ops,
             ops=settled.ops,
             paths=touched(settled.ops),
@@ -304,8 +306,11 @@ def _word_of(body: ResolveBody, decisions: Sequence[Decision]) -> str:
     return _WORDS.get(takes.pop(), "manual") if len(takes) == 1 else "manual"
 
 
-def _told(decision: Decision) -> dict[str, object]:
+def _told(decision: Decision, author: str | None) -> dict[str, object]:
+    """Tell a decision to the history, whose change it was about too: that is known there when the conflict is no longer kept."""
     told: dict[str, object] = {"conflictId": decision.conflict_id, "rev": decision.rev, "take": decision.take}
+    if author is not None:
+        told["incomingUserId"] = author
     return told if decision.value is UNSET else told | {"value": decision.value}
 
 
