@@ -41,8 +41,9 @@ format: setup ## format the code and mend what the linter can mend
 	@.venv/bin/ruff check --fix-only --quiet .
 	@.venv/bin/ruff format .
 
-faults: setup ## kill and restart the real server for minutes: KILLS=200 RESTARTS=20, about 10 minutes
+faults: setup ## kill and restart real servers for minutes: KILLS=200 RESTARTS=20 LOSSES=10, about 17 minutes
 	@KILLS=$${KILLS:-200} RESTARTS=$${RESTARTS:-20} $(PYTEST) tests/faults/test_kill_server.py tests/faults/test_rolling_restart.py $(ARGS)
+	@LOSSES=$${LOSSES:-10} $(PYTEST) tests/faults/test_cluster_losses.py -s $(ARGS)
 
 bench: ## measure against peers in the same run (ARGS='--short'); benchmarks/README.md explains
 	@scripts/environment.sh bench

@@ -20,7 +20,7 @@ from tests.support.valkey import Valkey, ValkeyCluster, fresh_prefix
 LOSSES = int(os.environ.get("LOSSES", "1"))
 LOG = LOGS[0]
 
-pytestmark = pytest.mark.real_time
+pytestmark = [pytest.mark.real_time, pytest.mark.timeout(120 + 40 * LOSSES)]
 
 
 @pytest.fixture(scope="module")
