@@ -80,6 +80,10 @@ class Neighbours(RuleBasedStateMachine):
     def edit(self, who: Person, document: str, **how: Any) -> None:
         self.estate.run(self.estate.edit(who, document, **how))
 
+    @rule(who=people, document=documents, status=st.sampled_from(("online", "busy", "offline")))
+    def be_there(self, who: Person, document: str, status: str) -> None:
+        self.estate.run(self.estate.be_there(who, document, status))
+
     @rule(who=people, document=documents, what=st.sampled_from(("", "/history", "/conflicts?status=all", "?version=1")))
     def read_document(self, who: Person, document: str, what: str) -> None:
         self.estate.run(self.estate.read_document(who, document, what))

@@ -370,6 +370,26 @@ class Estate:
             return False
         return True
 
+    async def be_there(self, who: Person, document: str, status: str) -> None:
+        """Say how one is and what one does, and ask who else is there; guests are told of nobody, and go nowhere else."""
+        headers = {"Authorization": f"Bearer {self.token(who)}"}
+        async with await WebSocketPeer.open(self._it.port, "", headers) as peer:
+            await peer.message()
+            own, doing = canary(who.organization, "there", who.user), canary(who.organization, "doc", document)
+            for message in (
+                {"type": "presence", "status": status, "currentDocument": document, "metadata": {"mark": own}},
+                {"type": "signal", "signal": "typing", "documentId": document, "data": {"mark": doing}},
+            ):
+                await peer.ask(message)
+            may = not who.is_guest or (who.user, document) == ("gil", "d0")
+            answer = await peer.message()
+            self.look(who, json.dumps(answer))
+            assert answer["type"] == ("presence_accepted" if may else "error")
+            found = await self.ask(who, "GET", f"/presence?documentId={document}")
+            assert found.status == (403 if who.is_guest else 200)
+            if not who.is_guest and status != "offline":
+                assert own in found.body.decode()
+
     async def edit(self, who: Person, document: str, *, base: int, over_http: bool, field: str) -> None:
         """Edit over either transport; base 0 creates."""
         self._numbers += 1
