@@ -210,6 +210,8 @@ class Merge:
         if not sides:
             return []
         own = self._policy.guard(path)
+        if not any(isinstance(each, dict | list) for each in (base, *sides)):
+            return [] if own is None else [own]
         below = [
             strategy
             for pattern, strategy in self._policy.guards_below(path)

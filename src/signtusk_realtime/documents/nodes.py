@@ -52,14 +52,19 @@ def places(node: Node, pattern: Path, at: Path = ()) -> Iterator[tuple[Path, Jso
     if not pattern:
         yield at, node
         return
-    is_deep = pattern[0] == DEEP
-    if is_deep:
+    if pattern[0] == DEEP:
         yield from places(node, pattern[1:], at)
     members = node if isinstance(node, dict) else keyed(node)
     if members is None:
         return
-    for name in members if is_deep or pattern[0] == ANY else pattern[:1]:
-        yield from places(members.get(name, ABSENT), pattern if is_deep else pattern[1:], (*at, name))
+    if pattern[0] == DEEP:
+        for name, member in members.items():
+            # Most of what a document holds are scalars, and nothing leads into one.
+            if len(pattern) == 1 or isinstance(member, dict | list):
+                yield from places(member, pattern, (*at, name))
+        return
+    for name in members if pattern[0] == ANY else pattern[:1]:
+        yield from places(members.get(name, ABSENT), pattern[1:], (*at, name))
 
 
 class Reader:

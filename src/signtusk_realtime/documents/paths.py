@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from itertools import pairwise
 from typing import Final, TypeAlias
 
@@ -111,6 +112,7 @@ def beyond(pattern: Path, path: Path) -> tuple[Path, ...]:
     return (pattern[len(before) :], *(behind[n:] for n in begun))
 
 
+@lru_cache(maxsize=512)
 def _parted(pattern: Path) -> tuple[Path, Path]:
     at = pattern.index(DEEP)
     return pattern[:at], pattern[at + 1 :]
