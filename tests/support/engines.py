@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import shutil
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -31,7 +32,7 @@ from signtusk_realtime.events.log import (
     Position,
     Retention,
 )
-from tests.support.valkey import fresh_prefix, shared_cluster, shared_server
+from tests.support.valkey import fresh_prefix, shared_cluster, shared_redis, shared_server
 
 LOG: Final = LogName("org123")
 OTHER: Final = LogName("org456")
@@ -153,6 +154,14 @@ def _redis(urls: Sequence[str], retention: Retention) -> World:
     return World(engine, RecordingSink(), clock, engine.upkeep)
 
 
+def _with_redis(makers: dict[str, MakeWorld]) -> dict[str, MakeWorld]:
+    """Add Redis itself where it is installed, as Debian's redis-server is."""
+    binary = shutil.which("redis-server")
+    if binary is not None:
+        makers["redis"] = lambda folder, retention: _redis([shared_redis(binary).url], retention)
+    return makers
+
+
 def _together(urls: Sequence[str], count: int) -> list[World]:
     prefix, clock = fresh_prefix(), ManualClock()
     engines = [RedisEngine(urls, prefix=prefix, clock=clock) for _ in range(count)]
@@ -167,13 +176,15 @@ def _valkey_cluster(folder: Path, retention: Retention) -> World:
     return _redis(shared_cluster().urls, retention)
 
 
-ENGINES: Final[dict[str, MakeWorld]] = {
-    "memory": _memory,
-    "sqlite-memory": _sqlite_memory,
-    "sqlite-file": _sqlite_file,
-    "valkey": _valkey,
-    "valkey-cluster": _valkey_cluster,
-}
+ENGINES: Final = _with_redis(
+    {
+        "memory": _memory,
+        "sqlite-memory": _sqlite_memory,
+        "sqlite-file": _sqlite_file,
+        "valkey": _valkey,
+        "valkey-cluster": _valkey_cluster,
+    }
+)
 
 
 SHARED: Final[dict[str, Callable[[int], list[World]]]] = {

