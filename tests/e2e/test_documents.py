@@ -292,7 +292,7 @@ async def test_a_guest_who_may_not_read_learns_no_value() -> None:
         ):
             head = {"Content-Type": "application/json", "Authorization": f"Bearer {who}"}
             found = await call(
-                server.port, "POST", f"/api/realtime/documents/d1/edits", head, json.dumps(body).encode()
+                server.port, "POST", "/api/realtime/documents/d1/edits", head, json.dumps(body).encode()
             )
             if who == "edit":
                 assert b"/salary" in found.body
