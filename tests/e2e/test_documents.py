@@ -291,9 +291,7 @@ async def test_a_guest_who_may_not_read_learns_no_value() -> None:
             ("edit", {**sent, "changeId": "c2", "strategy": "reject"}),
         ):
             head = {"Content-Type": "application/json", "Authorization": f"Bearer {who}"}
-            found = await call(
-                server.port, "POST", "/api/realtime/documents/d1/edits", head, json.dumps(body).encode()
-            )
+            found = await call(server.port, "POST", "/api/realtime/documents/d1/edits", head, json.dumps(body).encode())
             if who == "edit":
                 assert b"/salary" in found.body
                 assert b"SECRET" not in found.body
