@@ -194,7 +194,9 @@ async def test_locked_and_deleted(server: Serving) -> None:
     for to, code in (("completed", "invalid_transition"), ("signing", "invalid_message")):
         answer = await move(to)
         assert (answer.status, answer.code) == (400 if code == "invalid_message" else 409, code)
-    assert (await move("sent", version=7)).code == "version_mismatch"
+    stale = await move("sent", version=7)
+    assert (stale.status, stale.code, stale.json()["reason"]) == (409, "version_mismatch", "precondition")
+    assert (stale.json()["contentHash"], stale.json()["version"]) == (shown, 1)
     assert (await move("sent", nothing=7)).code == "invalid_message"
     for to, state in (("sent", "sent"), ("signing", "signing")):
         moved = await move(to, **({"contentHash": shown} if to == "signing" else {}))

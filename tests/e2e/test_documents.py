@@ -130,7 +130,11 @@ async def test_reading(server: Serving) -> None:
         "lastSeq",
     }
     assert (found["version"], found["state"], found["lastSeq"], found["openConflicts"]) == (5, "draft", 4, 0)
-    assert (await read(server, "d1", version=3))["data"] == {"title": "t2"}
+    old = await read(server, "d1", user="bob", clientId="k", version=3)
+    # What belongs to the newest version does not stand beside an old state.
+    assert old.keys() == found.keys() - {"openConflicts", "cursor"}
+    assert (old["version"], old["data"]) == (3, {"title": "t2"})
+    assert (await read(server, "d1", version=5)).keys() == found.keys() - {"lastSeq"}
     page = (await ask(server, "GET", "d1/history", limit=2)).json()
     assert ([e["version"] for e in page["entries"]], page["next"]) == ([1, 2], 2)
     rest = (await ask(server, "GET", "d1/history", after=2)).json()

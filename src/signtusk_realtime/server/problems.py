@@ -158,7 +158,9 @@ def problem_of(error: RealtimeError) -> Problem:
 
 
 def _problem_of_document(error: Refused, code: str, faults: tuple[Fault, ...] | UnsetType) -> Problem:
-    found = problem(code, error.message, faults=faults, status=refusal_status(code, error.reason))
+    # A transition says for which version it is meant as it says for which content: both are 409.
+    reason = None if isinstance(error, MoveRefused) else error.reason
+    found = problem(code, error.message, faults=faults, status=refusal_status(code, reason))
     conflict = error.conflict if isinstance(error, DecisionRefused) else None
     extra: dict[str, object] = {"reason": error.reason, "state": error.state, "conflict": conflict}
     if isinstance(error, MoveRefused):

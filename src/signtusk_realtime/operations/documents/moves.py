@@ -180,6 +180,7 @@ class MoveDocument:
             raise Refused(
                 f"the document is at version {head.version}, not at {body.version}",
                 code="version_mismatch",
+                reason="precondition",
             )
         sent: str | UnsetType = body.content_hash
         check_transition(

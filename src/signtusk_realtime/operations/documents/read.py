@@ -32,7 +32,10 @@ MAX_DECIDED: Final = 1000
 
 
 class DocumentAnswer(Struct, rename="camel", frozen=True, kw_only=True, omit_defaults=True):
-    """A document at a version. `cursor` covers every event up to this state; `lastSeq` is the asked client's last number."""
+    """A document at a version. `cursor` covers every event up to this state; `lastSeq` is the asked client's last number.
+
+    The document as it was has neither `cursor` nor `openConflicts`: both belong to the newest version.
+    """
 
     document_id: str
     version: int
@@ -40,8 +43,8 @@ class DocumentAnswer(Struct, rename="camel", frozen=True, kw_only=True, omit_def
     state: State
     data: dict[str, Json]
     content_hash: str
-    open_conflicts: int
-    cursor: str
+    open_conflicts: int | UnsetType = UNSET
+    cursor: str | UnsetType = UNSET
     last_seq: int | UnsetType = UNSET
 
 
@@ -122,6 +125,7 @@ class ReadDocuments:
                 raise compacted(version)
             data = await self._store.at(log, loaded, version)
             state = await self._state_at(log, loaded, version)
+        is_newest = version is None or version == head.version
         hashed = await self._workshop.do(lambda: content_hash(self._rules.policy.scope(data)), size=loaded.size)
         return DocumentAnswer(
             document_id=document_id,
@@ -130,8 +134,8 @@ class ReadDocuments:
             state=state,
             data=data,
             content_hash=hashed,
-            open_conflicts=head.open_conflicts,
-            cursor=cursors.encode(organization_id, loaded.top, system),
+            open_conflicts=head.open_conflicts if is_newest else UNSET,
+            cursor=cursors.encode(organization_id, loaded.top, system) if is_newest else UNSET,
             last_seq=last_seq,
         )
 

@@ -56,7 +56,8 @@ def paths(schemas: SchemaOf, _: ServerLimits) -> Object:
     read = operation(
         "readDocument",
         "Read a document",
-        "As it is, or as it was. Subscribing from its cursor misses nothing and repeats nothing.",
+        "As it is, or as it was. Subscribing from its cursor misses nothing and repeats nothing; the document as it was has none, nor "
+        "`openConflicts`.",
         parameters=[document, version, client, *identity(schemas)],
         answers={200: json_answer("The document.", ref("DocumentAnswer"), examples.DOCUMENT)},
         problems=(*_READ, "version_mismatch"),
