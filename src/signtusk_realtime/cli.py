@@ -322,8 +322,8 @@ def erase_user(
 ) -> int:
     """Take what a user wrote out of the histories of an organization's documents; no server may be using the database.
 
-    Who did what and when stays, and the histories still verify. What documents hold today stays: edit that. Events go with their
-    retention. Prints what was erased as a line of JSON.
+    Who did what and when stays, and the histories still verify. What documents hold today stays: edit that first. Events go with
+    their retention. Prints what was erased as a line of JSON.
     """
     from signtusk_realtime.service.maintenance import erase_user_from  # noqa: PLC0415 - as above
 

@@ -237,6 +237,15 @@ async def test_a_page_can_be_followed_as_it_stands(page: str, tmp_path: Path) ->
                 raise
 
 
+async def test_who_skips_the_browser_can_follow_the_shell(tmp_path: Path) -> None:
+    """Editing together is told for the back end as well: its commands and answers hold without the page."""
+    async with serving(tmp_path) as served, AsyncExitStack() as stack:
+        reader = Reader(served.port, tmp_path, stack)
+        for block in PAGES["docs/how-to/edit-together.md"]:
+            if "page" not in block.role:
+                await reader.take(block)
+
+
 def test_the_pages_that_teach_are_followed() -> None:
     """The tutorial and the how-tos that show calls have blocks that run, and answers that are looked at."""
     assert {"run", "answer", "follow", "shows", "page"} == roles("docs/tutorials/first-event.md")
