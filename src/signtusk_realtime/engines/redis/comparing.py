@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from signtusk_realtime.engines.redis.delivery import Delivery
-from signtusk_realtime.engines.redis.keys import Keys, partition_of
+from signtusk_realtime.engines.redis.keys import Keys
 from signtusk_realtime.engines.redis.primary import Primary
 from signtusk_realtime.engines.redis.scripts import MOVED, TOPS
 from signtusk_realtime.engines.redis.servers import Servers
@@ -62,13 +62,13 @@ class Comparing:
                 async with asyncio.timeout(pause_s):
                     await self._is_due.wait()
             except TimeoutError:
-                self._due.update(map(partition_of, self._delivery.followed))
+                self._due.update(log.partition for log in self._delivery.followed.values())
             self._is_due.clear()
             due, self._due = self._due, set()
             followed: dict[int, list[LogName]] = {}
-            for name in self._delivery.followed:
-                if (partition := partition_of(name)) in due:
-                    followed.setdefault(partition, []).append(name)
+            for name, log in self._delivery.followed.items():
+                if log.partition in due:
+                    followed.setdefault(log.partition, []).append(name)
             done = await asyncio.gather(*(self._compare(partition, names) for partition, names in followed.items()))
             failed = [partition for partition, is_done in zip(followed, done, strict=True) if not is_done]
             if failed:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from signtusk_realtime.engines.redis.keys import partition_of
 from signtusk_realtime.engines.redis.stored import Hint
 from signtusk_realtime.events.log import (
     ORIGIN_TAG,
@@ -42,11 +43,13 @@ class Followed:
         "_tags",
         "is_doubtful",
         "name",
+        "partition",
         "position",
     )
 
     def __init__(self, name: LogName) -> None:
         self.name = name
+        self.partition = partition_of(name)
         self.position = _NOWHERE
         """What was delivered."""
         self.is_doubtful = False
