@@ -14,8 +14,11 @@ from typing import Any
 import pytest
 from msgspec import to_builtins
 
+from signtusk_realtime.documents.policy import PLAIN
 from signtusk_realtime.documents.refusals import Refused
 from signtusk_realtime.engines.sqlite import SqliteEngine
+from signtusk_realtime.operations.documents.attempt import DocumentRules
+from signtusk_realtime.operations.documents.commits import Keeping
 from signtusk_realtime.operations.documents.erase import Erased
 from signtusk_realtime.protocol.json import encode
 from signtusk_realtime.service.maintenance import erase_user_from, verify_document
@@ -24,7 +27,7 @@ from tests.support.desks import ORGANIZATION, Desk, member
 from tests.support.engines import RecordingSink
 
 CANARY = "CANARY"
-PARTIES = {
+PARTIES: dict[str, Any] = {
     "recipients": [{"id": "r1"}, {"id": "r2"}],
     "signatureFields": [{"id": "f", "recipientId": "r1", "label": ""}, {"id": "g", "recipientId": "r1"}],
 }
@@ -38,11 +41,11 @@ class Office:
         self._names = Names()
 
     @asynccontextmanager
-    async def desk(self) -> AsyncIterator[Desk]:
+    async def desk(self, rules: DocumentRules | None = None) -> AsyncIterator[Desk]:
         """Open it, as a server does."""
         engine = SqliteEngine(str(self.file), durability="normal", ballast_bytes=0)
         await engine.start(RecordingSink())
-        desk = Desk(engine, lambda: time.time_ns() // 1_000_000, names=self._names)
+        desk = Desk(engine, lambda: time.time_ns() // 1_000_000, names=self._names, rules=rules)
         try:
             yield desk
         finally:
@@ -172,7 +175,7 @@ async def test_what_is_others_stays(office: Office) -> None:
         await desk.create(by="eve", title="T", note="N", mine="")
         for number in range(2, 56):
             await desk.edit("eve", baseVersion=number - 1, changes={"n": number})
-        clash = {"baseVersion": 1, "changes": {"title": "Ben"}, "changeId": "b1", "strategy": "manual"}
+        clash: dict[str, Any] = {"baseVersion": 1, "changes": {"title": "Ben"}, "changeId": "b1", "strategy": "manual"}
         await desk.edit("eve", baseVersion=55, changes={"title": "Eve"})
         assert (await desk.edit("ben", **clash)).status == "parked"
         await desk.edit("ada", baseVersion=56, changes={"mine": CANARY})
@@ -245,3 +248,17 @@ async def test_a_conflict_with_him_keeps_no_value_at_all(office: Office) -> None
         (conflict,) = await desk.opened(with_decided=True)
     assert (conflict["userId"], conflict["status"]) == ("ada", "auto_resolved")
     assert (conflict["baseValue"], conflict["currentValue"], conflict["incomingValue"]) == (None, None, None)
+
+
+async def test_what_erasing_stored_whole_goes_with_its_time(office: Office) -> None:
+    """It lies between the regular snapshots, and is outlived as they are."""
+    async with office.desk() as desk:
+        await desk.create(by="ada", title="first")
+        await desk.edit("eve", baseVersion=1, changes={"title": "mark"})
+    await office.erase()
+    assert "snapshots d1\x1f0000000000000002" in office.holding("mark")
+    async with office.desk(DocumentRules(policy=PLAIN, keeping=Keeping(versions=50, age_ms=0))) as desk:
+        for number in range(2, 110):
+            await desk.edit("eve", baseVersion=number, changes={"title": f"t{number}"})
+    assert [key for key in office.holding("mark") if key.startswith("snapshots")] == []
+    assert office.verified() == "intact"
