@@ -30,7 +30,7 @@ from signtusk_realtime.operations.documents import records
 from signtusk_realtime.operations.documents.asking import Asking
 from signtusk_realtime.operations.documents.commits import Keeping
 from signtusk_realtime.operations.documents.records import Head
-from signtusk_realtime.operations.documents.store import RECENT, Asker, DocumentStore, Loaded
+from signtusk_realtime.operations.documents.store import RECENT, Asker, DocumentStore, Loaded, weight_of
 from signtusk_realtime.operations.documents.workshop import Workshop
 from signtusk_realtime.protocol.edits import EditOutcome
 
@@ -105,6 +105,7 @@ class Attempt:
             self.weight += loaded.size + 15 * asking.size
         document = await self._store.at(self.log, loaded, self.base.version)
         self._since = await self._store.entries(self.log, loaded, self.base.version + 1, self.head.version)
+        self.weight += weight_of(self._since)
         own = [records.own_commit(entry) for entry in self._since if self._is_own(entry)]
         current = self.head.data
 
@@ -220,7 +221,8 @@ class Attempt:
         entries, last = self._since, self.base.version
         lowest = max(self.head.oldest, last - BLAMED)
         while left:
-            found |= await self._workshop.do(partial(_changers, entries, left), size=self.weight)
+            size = self.weight + weight_of(entries)
+            found |= await self._workshop.do(partial(_changers, entries, left), size=size)
             left -= found.keys()
             if last <= lowest:
                 break

@@ -73,17 +73,21 @@ async def carry_out(
         outcome = await _commit_counted(store, log, built.commit, built.more)
     if _happened(outcome) and step.head is not None:
         loaded.size = built.size
-        loaded.advance(step.head, loaded.revision + 1, built.open_records, step.entry)
+        loaded.advance(step.head, loaded.revision + 1, built.open_records, step.entry, more_bytes=built.more_open_bytes)
     return outcome
 
 
 class _Built(NamedTuple):
-    """A commit as it is handed to the engine, the size of its head, what is open after it, and how much more that is."""
+    """A commit as it is handed to the engine, the size of its head, what is open after it, and how much more that is.
+
+    `more_open_bytes`: of the open records that it puts.
+    """
 
     commit: Commit
     size: int
     open_records: tuple[ConflictRecord, ...]
     more: Statistics
+    more_open_bytes: int
 
 
 def _build(step: Step, until: int) -> _Built:
@@ -95,10 +99,11 @@ def _build(step: Step, until: int) -> _Built:
     if step.head is not None:
         put.append(records.put(records.head_key(document_id), step.head, version=loaded.revision + 1))
         size = len(put[-1].value)
-    put += [
+    opened = [
         records.put(records.open_key(document_id, str(record.conflict_id)), record, version=record.rev)
         for record in (*step.opened, *step.refreshed)
     ]
+    put += opened
     for record in step.decided:
         if record.status != "auto_resolved":
             delete.append(records.open_key(document_id, str(record.conflict_id)))
@@ -114,7 +119,8 @@ def _build(step: Step, until: int) -> _Built:
     open_records = step.open_records
     delete += _parked_no_more(step, open_records)
     commit = Commit(step.events, loaded.epoch, expect, put, delete)
-    return _Built(commit, size, open_records, _difference(loaded.open_records, open_records))
+    more_open_bytes = sum(len(record.value) for record in opened)
+    return _Built(commit, size, open_records, _difference(loaded.open_records, open_records), more_open_bytes)
 
 
 async def _commit_counted(

@@ -19,7 +19,7 @@ from signtusk_realtime.operations.documents.store import Loaded
 
 MOST_WAITING: Final = 200
 LANES: Final = 1024
-KEPT_BYTES: Final = 64 << 20
+KEPT_BYTES: Final = 128 << 20
 """Roughly, of documents that lanes hold while nobody uses them."""
 
 
@@ -87,6 +87,8 @@ class Lanes:
         try:
             yield lane
         finally:
+            if self._lanes.get(key) is lane:
+                self._weigh(lane, 0 if lane.loaded is None else lane.loaded.held_bytes)
             lane.leave()
             self._trim()
 
@@ -96,7 +98,7 @@ class Lanes:
         if lane is not None:
             lane.loaded = None
 
-    def weigh(self, lane: Lane, size: int) -> None:
+    def _weigh(self, lane: Lane, size: int) -> None:
         """Note how much a lane holds, in bytes."""
         self._size += size - lane.size
         lane.size = size

@@ -27,6 +27,8 @@ from signtusk_realtime.operations.documents.store import DocumentStore, Loaded, 
 from signtusk_realtime.operations.documents.workshop import Workshop
 from signtusk_realtime.protocol import cursor as cursors
 
+MAX_ANSWER_BYTES: Final = 8 << 20
+"""Of entries, as they are stored, in one answer: the next page begins behind them."""
 MAX_DECIDED: Final = 1000
 """Decided conflicts that one answer has, beside all open ones."""
 
@@ -147,7 +149,8 @@ class ReadDocuments:
         if head is None:
             raise unknown()
         first = max(after, head.oldest) + 1
-        entries = await self._store.read_entries(log, document_id, first, min(head.version, first + limit - 1))
+        last = min(head.version, first + limit - 1)
+        entries = await self._store.read_entries(log, document_id, first, last, max_bytes=MAX_ANSWER_BYTES)
         items = [
             HistoryItem(
                 version=entry.header.version,

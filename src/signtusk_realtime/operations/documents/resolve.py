@@ -296,7 +296,7 @@ class ResolveConflicts:
             return Settled(document, ops, tuple(done))
 
         # Text may have to be merged: as in attempt.py.
-        return await self._workshop.do(work, size=2 * loaded.weight + 15 * 512 * len(decided))
+        return await self._workshop.do(work, size=2 * loaded.weight + 15 * loaded.open_bytes)
 
 
 def _word_of(body: ResolveBody, decisions: Sequence[Decision]) -> str:

@@ -7,7 +7,7 @@ Rule: what is loaded together comes from one consistent view.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, cast
@@ -28,7 +28,13 @@ from signtusk_realtime.operations.documents.workshop import Workshop
 
 MAX_OPEN: Final = 10_000
 """Open conflicts of one document; an edit that would open more is refused."""
+MAX_OPEN_BYTES: Final = 8 << 20
+"""What its records may take as they are stored: every edit works through them."""
+OP_BYTES: Final = 128
+"""About what an operation of an entry costs to go through, whatever its value."""
 PAGE: Final = 200
+FIRST_PAGE: Final = 8
+"""Entries that are read before it is known how large they are."""
 RECENT: Final = 64
 """Versions of a document that are kept in memory beside its head."""
 
@@ -49,6 +55,8 @@ class Loaded:
     size: int = 0
     """Of its head as it is stored, in bytes."""
     open_records: tuple[ConflictRecord, ...] = ()
+    open_bytes: int = 0
+    """Of these as they are stored; never less than it is."""
     entries: dict[int, Entry] = field(default_factory=dict)
     versions: dict[int, Object] = field(default_factory=dict)
     received: tuple[int, str] | None = None
@@ -57,7 +65,13 @@ class Loaded:
     @property
     def weight(self) -> int:
         """How much there is to work on, in bytes: its head, and the conflicts that are open."""
-        return self.size + len(self.open_records) * 512
+        return self.size + self.open_bytes
+
+    @property
+    def held_bytes(self) -> int:
+        """About what it takes in memory: values take eight times what they are as text, and versions share most of theirs."""
+        versions = self.size * len(self.versions)
+        return 8 * self.weight + versions + 4 * weight_of(self.entries.values())
 
     @property
     def known(self) -> Known:
@@ -65,8 +79,17 @@ class Loaded:
         assert self.head is not None, "a document that is held"
         return Known(self.head.version, self.epoch, self.head.oldest, self.head.start)
 
-    def advance(self, head: Head, revision: int, open_records: Sequence[ConflictRecord], entry: Entry | None) -> None:
-        """Take in what was committed."""
+    def advance(
+        self,
+        head: Head,
+        revision: int,
+        open_records: Sequence[ConflictRecord],
+        entry: Entry | None,
+        *,
+        more_bytes: int = 0,
+    ) -> None:
+        """Take in what was committed. `more_bytes`: of the open records that were put."""
+        self.open_bytes = self.open_bytes + more_bytes if open_records else 0
         if self.head is not None:
             self.versions[self.head.version] = self.head.data
         if entry is not None:
@@ -112,7 +135,7 @@ class DocumentStore:
             log,
             [
                 records.exact(records.head_key(document_id)),
-                records.all_of(records.OPEN, document_id, limit=MAX_OPEN),
+                records.all_of(records.OPEN, document_id, limit=2 * MAX_OPEN),
             ],
         )
         found, opened = snapshot.results
@@ -130,6 +153,7 @@ class DocumentStore:
             snapshot.top.position,
             _bytes_of(found),
             open_records,
+            _bytes_of(opened),
         )
 
     async def asker(self, log: LogName, lease: Key, change: Key | None = None, author: Key | None = None) -> Asker:
@@ -158,16 +182,26 @@ class DocumentStore:
         except KeyError as error:
             raise compacted(int(str(error))) from None
 
-    async def read_entries(self, log: LogName, document_id: str, first: int, last: int) -> list[Entry]:
-        """Read the entries of these versions as far as they are kept, in order. Raises: Unavailable."""
+    async def read_entries(
+        self, log: LogName, document_id: str, first: int, last: int, *, max_bytes: int | None = None
+    ) -> list[Entry]:
+        """Read the entries of these versions as far as they are kept, in order. Raises: Unavailable.
+
+        With `max_bytes` it ends behind the first that exceeds them.
+        """
         found: list[Entry] = []
+        limit, read = FIRST_PAGE, 0
         while first <= last:
-            query = records.versions(records.HISTORY, document_id, first, last, limit=PAGE)
+            query = records.versions(records.HISTORY, document_id, first, last, limit=limit)
             page = (await self.engine.records(log, [query])).results[0]
-            found += await self._workshop.do(partial(_decode_entries, page), size=_bytes_of(page))
-            if len(page) < PAGE:
+            size = _bytes_of(page)
+            read += size
+            found += await self._workshop.do(partial(_decode_entries, page), size=size)
+            if len(page) < limit or (max_bytes is not None and read >= max_bytes):
                 break
             first = found[-1].header.version + 1
+            # As many as are about a mebibyte.
+            limit = max(1, min(PAGE, limit * (1 << 20) // max(size, 1)))
         return found
 
     async def at(self, log: LogName, loaded: Loaded, version: int) -> Object:
@@ -241,6 +275,11 @@ class DocumentStore:
 
 def _decode_entries(found: Sequence[Record]) -> list[Entry]:
     return [records.decode_entry(record.value) for record in found]
+
+
+def weight_of(entries: Iterable[Entry]) -> int:
+    """Say about how much entries are to go through, in bytes."""
+    return OP_BYTES * sum(1 if entry.body is None else 1 + len(entry.body.ops) for entry in entries)
 
 
 def _bytes_of(found: Sequence[Record]) -> int:

@@ -9,12 +9,19 @@ import itertools
 import pytest
 
 from signtusk_realtime.errors import Unavailable
-from signtusk_realtime.events.log import LogName
+from signtusk_realtime.events.log import Epoch, LogName, Position
 from signtusk_realtime.operations.documents import lanes as module
 from signtusk_realtime.operations.documents.lanes import MOST_WAITING, Lanes
+from signtusk_realtime.operations.documents.store import Loaded
 from tests.support.clock import settle
 
 LOG = LogName("org123")
+
+
+def loaded(document_id: str, *, size: int) -> Loaded:
+    """Give a document that was read, and takes so many bytes as it is stored."""
+    return Loaded(document_id, Epoch("e"), None, 0, Position(Epoch("e"), 0, b""), size)
+
 
 pytestmark = pytest.mark.virtual_clock
 
@@ -103,9 +110,9 @@ async def test_weight_counts_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "KEPT_BYTES", 100)
     lanes = Lanes()
     async with lanes.turn(LOG, "a") as a:
-        lanes.weigh(a, 60)
+        a.loaded = loaded("a", size=7)
     async with lanes.turn(LOG, "b") as b:
-        lanes.weigh(b, 60)
+        b.loaded = loaded("b", size=7)
     async with lanes.turn(LOG, "b") as same, lanes.turn(LOG, "a") as other:
         assert same is b
         assert other is not a

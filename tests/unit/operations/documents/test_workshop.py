@@ -138,6 +138,18 @@ async def test_thousands_of_clashes_leave_the_loop_free(desk: Desk) -> None:
     assert_elsewhere(counted)
 
 
+async def test_a_small_edit_far_behind_is_decided_elsewhere(desk: Desk) -> None:
+    """What was committed since its base has to be gone through, however small the document and the edit are."""
+    names = [f"n{number}" for number in range(700)]
+    await edit(desk, "ann", "d1", baseVersion=0, clientId="c", changes=dict.fromkeys(names, 0))
+    for version in range(1, 30):
+        await edit(desk, "ann", "d1", baseVersion=version, clientId="c", changes=dict.fromkeys(names, version))
+    with lines_on_the_loop() as counted:
+        outcome = await edit(desk, "ann", "d1", baseVersion=1, clientId="c", changes={"n1": "x"})
+    assert outcome.status == "applied"
+    assert [name for name in ("authors_view", "resolve", "apply", "put_on") if name in counted] == []
+
+
 async def test_what_is_small_is_done_at_once(desk: Desk) -> None:
     """A thread costs more than a small edit does."""
     await desk.create(title="NDA")
