@@ -11,7 +11,7 @@ export AUTOBAHN
 
 PYTEST := .venv/bin/python -m pytest
 
-.PHONY: help setup runtime serve test faults check format bench bench-all fuzz conformance spec lock clean
+.PHONY: help setup runtime serve test properties faults check format bench bench-all fuzz conformance spec lock clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | while IFS=$$'\t' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -40,6 +40,9 @@ check: setup ## formatting, lint, types and the import law
 format: setup ## format the code and mend what the linter can mend
 	@.venv/bin/ruff check --fix-only --quiet .
 	@.venv/bin/ruff format .
+
+properties: setup ## the properties with fifty times the examples of `make test`; hours (ARGS=tests/property/test_isolation.py: minutes)
+	@HYPOTHESIS_PROFILE=long $(PYTEST) -o timeout=0 $(or $(ARGS),tests/property)
 
 faults: setup ## kill and restart real servers for minutes: KILLS=200 RESTARTS=20 LOSSES=10, about 17 minutes
 	@KILLS=$${KILLS:-200} RESTARTS=$${RESTARTS:-20} $(PYTEST) tests/faults/test_kill_server.py tests/faults/test_rolling_restart.py $(ARGS)

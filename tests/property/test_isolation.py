@@ -10,7 +10,7 @@ from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from tests.support.estate import DOCUMENTS, ORGANIZATIONS, PEOPLE, Estate, Person
 
@@ -44,6 +44,14 @@ class Neighbours(RuleBasedStateMachine):
         super().__init__()
         self.estate = Estate()
 
+    @initialize(kinds=st.lists(st.sampled_from(KINDS), min_size=2, max_size=4))
+    def begin(self, kinds: list[str]) -> None:
+        """There is something to be seen in each organization: events, and a document with a conflict."""
+        for kind in kinds:
+            self.publish_everywhere(kind, (0, 1, 0, 0))
+        for user, base in (("ann", 0), ("ann", 1), ("app", 1)):
+            self.edit_everywhere(user, base, "x")
+
     @rule(
         who=operators,
         kind=st.sampled_from(KINDS),
@@ -52,6 +60,12 @@ class Neighbours(RuleBasedStateMachine):
     )
     def publish(self, who: Person, kind: str, pick: tuple[int, int, int, int], event_id: str | None) -> None:
         self.estate.run(self.estate.publish(who, kind, pick, event_id))
+
+    @rule(kind=st.sampled_from(KINDS), pick=st.tuples(*[st.integers(0, 2)] * 4))
+    def publish_everywhere(self, kind: str, pick: tuple[int, int, int, int]) -> None:
+        """The same at the same offset in each organization, as far as it can be: what is found by too little is found of another."""
+        for organization in ORGANIZATIONS:
+            self.estate.run(self.estate.publish(Person("app", organization), kind, pick, None))
 
     @rule(who=operators, other=st.sampled_from(ORGANIZATIONS))
     def publish_elsewhere(self, who: Person, other: str) -> None:
@@ -68,6 +82,16 @@ class Neighbours(RuleBasedStateMachine):
     def connect(self, who: Person, **asked: Any) -> None:
         self.estate.run(self.estate.connect(who, **asked))
 
+    @rule(
+        users=st.sets(st.sampled_from(PEOPLE), min_size=2, max_size=3),
+        wanted=st.sets(st.sampled_from(SUBSCRIPTIONS), min_size=3),
+        is_stream=st.booleans(),
+        nth=st.integers(0, 5),
+    )
+    def come_back_everywhere(self, users: set[str], wanted: set[str], *, is_stream: bool, nth: int) -> None:
+        """Some people, and their namesakes elsewhere, ask for the same and read on from the same place, all at once."""
+        self.estate.run(self.estate.come_back_everywhere(users, wanted, nth, is_stream=is_stream))
+
     @rule(who=people, other=st.sampled_from(ORGANIZATIONS))
     def take_a_ticket_elsewhere(self, who: Person, other: str) -> None:
         self.estate.run(self.estate.take_a_ticket_elsewhere(who, other))
@@ -79,6 +103,14 @@ class Neighbours(RuleBasedStateMachine):
     @rule(who=people, document=documents, base=st.integers(0, 4), over_http=st.booleans(), field=st.sampled_from("xy"))
     def edit(self, who: Person, document: str, **how: Any) -> None:
         self.estate.run(self.estate.edit(who, document, **how))
+
+    @rule(user=st.sampled_from(("ann", "app", "gil")), base=st.integers(0, 4), field=st.sampled_from("xy"))
+    def edit_everywhere(self, user: str, base: int, field: str) -> None:
+        """The same edit of the same document in each organization."""
+        for organization in ORGANIZATIONS:
+            who = Person(user, organization)
+            self.estate.run(self.estate.edit(who, "d0", base=base, over_http=True, field=field))
+            self.estate.run(self.estate.read_document(who, "d0", ""))
 
     @rule(who=people, document=documents, status=st.sampled_from(("online", "busy", "offline")))
     def be_there(self, who: Person, document: str, status: str) -> None:

@@ -301,7 +301,7 @@ class Estate:
         filters = {} if document is None else {"documentId": document}
         asked = [{"type": name, "filters": filters} for name in sorted(wanted) if not who.is_guest]
         asked.append({"type": "signing_updates", "filters": {}})
-        resumed = None if cursor is None or cursor >= len(self.cursors) else self.cursors[cursor]
+        resumed = None if cursor is None or not self.cursors else self.cursors[cursor % len(self.cursors)]
         if is_stream:
             query += "&subscriptions=" + json.dumps(asked).replace(" ", "").replace('"', "%22")
             if resumed is not None:
@@ -335,6 +335,23 @@ class Estate:
             is_own = resumed[1] == who.organization
             assert seat.has('"recovered":true' if is_own else '"reason":"unknown"'), seat.texts
 
+    async def come_back_everywhere(self, users: set[str], wanted: set[str], nth: int, *, is_stream: bool) -> None:
+        """These of every organization connect at the same time, each from the nth cursor of his own, or its last."""
+        async with asyncio.TaskGroup() as tasks:
+            for name in ORGANIZATIONS:
+                own = [at for at, (_, organization) in enumerate(self.cursors) if organization == name]
+                cursor = own[min(nth, len(own) - 1)] if own else None
+                for user in sorted(users):
+                    work = self.connect(
+                        Person(user, name),
+                        wanted=wanted,
+                        is_stream=is_stream,
+                        by_ticket=False,
+                        document=None,
+                        cursor=cursor,
+                    )
+                    tasks.create_task(work)
+
     async def take_a_ticket_elsewhere(self, who: Person, other: str) -> None:
         """A ticket opens nothing of an organization that is not its own."""
         if other != who.organization:
@@ -344,7 +361,7 @@ class Estate:
 
     async def read_history(self, who: Person, cursor: int | None, limit: int) -> None:
         """Read a page, from the beginning or anybody's cursor."""
-        after = None if cursor is None or cursor >= len(self.cursors) else self.cursors[cursor]
+        after = None if cursor is None or not self.cursors else self.cursors[cursor % len(self.cursors)]
         answer = await self.ask(who, "GET", f"/history?limit={limit}" + ("" if after is None else f"&after={after[0]}"))
         if after is None or after[1] == who.organization:
             assert answer.status == 200, answer.body
