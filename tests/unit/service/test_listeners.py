@@ -167,7 +167,7 @@ async def test_who_is_cancelled_at_the_end_is_named(caplog: pytest.LogCaptureFix
     listeners.on("metrics_updated", forgotten)
     listeners.tell("metrics_updated", 1)
     await listeners.close()
-    (record,) = caplog.records
+    (record,) = (each for each in caplog.records if each.name == "signtusk_realtime.service.listeners")
     assert "metrics_updated: " in record.__dict__["listener"]
     assert "forgotten" in record.__dict__["listener"]
 
