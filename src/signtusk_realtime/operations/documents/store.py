@@ -214,7 +214,7 @@ class DocumentStore:
         if found is None:
             start, document = await self._snapshot(log, loaded, version)
             entries = await self.entries(log, loaded, start + 1, version)
-            found = await self._workshop.do(partial(replay, document, entries), size=loaded.size + len(entries) * 256)
+            found = await self._workshop.do(partial(replay, document, entries), size=loaded.size + weight_of(entries))
             loaded.versions[version] = found
         return found
 
