@@ -29,11 +29,13 @@ T = TypeVar("T")
 
 ORGANIZATIONS: Final = ("cnry~A~org~", "cnry~B~org~", "cnry~C~org~")
 PEOPLE: Final = ("ann", "bob", "app", "gil", "guy")
-"""Two members of a team each, one who publishes and operates, a guest at a document, a guest at a signing request."""
+"""Two members of a team each; one who publishes and operates, in the second's team; two guests: of a document and, as somebody else, of a signing
+request; of a signing request."""
 DOCUMENTS: Final = ("d0", "d1", "d2")
 REQUESTS: Final = ("s0", "s1", "s2")
 RECIPIENTS: Final = ("r0", "r1", "r2")
 TEAMS: Final = ("t0", "t1", "t2")
+TEAM_OF: Final[Mapping[str, tuple[str, ...]]] = {"ann": ("t0",), "bob": ("t1",), "app": ("t1",)}
 GRANTS: Final[Mapping[str, tuple[Grant, ...]]] = {
     "gil": (
         Grant(
@@ -42,6 +44,7 @@ GRANTS: Final[Mapping[str, tuple[Grant, ...]]] = {
             document_id="d0",
             recipient_id="r0",
         ),
+        Grant(actions=("subscribe",), types=("signing_updates",), signing_request_id="s2", recipient_id="r2"),
     ),
     "guy": (Grant(actions=("subscribe",), signing_request_id="s1", recipient_id="r1"),),
 }
@@ -76,9 +79,9 @@ def may_see(who: Person, organization: str, scope: str, of: list[str]) -> bool:
     if who.user == "gil":
         return {
             "doc": lambda: of == ["d0"],
-            "sig": lambda: of[0] == "d0",
-            "req": lambda: of[0] == "d0",
-            "sigdata": lambda: (of[0], of[2]) == ("d0", "r0"),
+            "sig": lambda: of[0] == "d0" or of[1] == "s2",
+            "req": lambda: of[0] == "d0" or of[1] == "s2",
+            "sigdata": lambda: (of[0], of[2]) == ("d0", "r0") or of[1:] == ["s2", "r2"],
             "note": lambda: of == ["gil"],
         }.get(scope, lambda: False)()
     if who.user == "guy":
@@ -90,7 +93,7 @@ def may_see(who: Person, organization: str, scope: str, of: list[str]) -> bool:
     if scope == "note":
         return of == [who.user]
     if scope == "team":
-        return of == [{"ann": "t0", "bob": "t1"}.get(who.user)]
+        return of == list(TEAM_OF[who.user])
     return True
 
 
@@ -109,7 +112,7 @@ class People:
         return Identity(
             user_id=user,
             organization_id=organization,
-            teams={"ann": ("t0",), "bob": ("t1",)}.get(user, ()),
+            teams=TEAM_OF.get(user, ()),
             scopes=frozenset({PUBLISH, ADMINISTER}) if user == "app" else frozenset(),
             grants=GRANTS.get(user),
             issued_at=self._now_s - 100 + int(generation) * _SOON_S,
@@ -301,6 +304,8 @@ class Estate:
         filters = {} if document is None else {"documentId": document}
         asked = [{"type": name, "filters": filters} for name in sorted(wanted) if not who.is_guest]
         asked.append({"type": "signing_updates", "filters": {}})
+        if who.user == "gil":
+            asked.append({"type": "document_updates", "filters": {}})
         resumed = None if cursor is None or not self.cursors else self.cursors[cursor % len(self.cursors)]
         if is_stream:
             query += "&subscriptions=" + json.dumps(asked).replace(" ", "").replace('"', "%22")
@@ -402,10 +407,18 @@ class Estate:
             answer = await peer.message()
             self.look(who, json.dumps(answer))
             assert answer["type"] == ("presence_accepted" if may else "error")
+            if not may:
+                assert (await peer.message())["type"] == "error"
             found = await self.ask(who, "GET", f"/presence?documentId={document}")
             assert found.status == (403 if who.is_guest else 200)
             if not who.is_guest and status != "offline":
                 assert own in found.body.decode()
+
+    async def see_who_is_there(self, document: str) -> None:
+        """A member of each organization asks at the same time; what they are told is searched."""
+        async with asyncio.TaskGroup() as tasks:
+            for name in ORGANIZATIONS:
+                tasks.create_task(self.ask(Person("ann", name), "GET", f"/presence?documentId={document}"))
 
     async def edit(self, who: Person, document: str, *, base: int, over_http: bool, field: str) -> None:
         """Edit over either transport; base 0 creates."""
@@ -447,7 +460,12 @@ class Estate:
 
     async def resolve(self, who: Person, document: str, resolution: str) -> None:
         answer = await self.ask(who, "POST", f"/conflicts/{document}/resolve", {"resolution": resolution})
-        self._check_document(who, document, answer, "resolve")
+        is_there = self._check_document(who, document, answer, "resolve")
+        if is_there and answer.status == 200 and resolution != "manual":  # which takes them on, and leaves them open
+            left = await self.ask(
+                Person("app", who.organization), "GET", f"/documents/{document}/conflicts?status=open"
+            )
+            assert left.json()["conflicts"] == []
 
     async def move(self, who: Person, document: str, to: str) -> None:
         answer = await self.ask(who, "POST", f"/documents/{document}/transitions", {"to": to})
