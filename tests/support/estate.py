@@ -304,7 +304,7 @@ class Estate:
         filters = {} if document is None else {"documentId": document}
         asked = [{"type": name, "filters": filters} for name in sorted(wanted) if not who.is_guest]
         asked.append({"type": "signing_updates", "filters": {}})
-        if who.user == "gil":
+        if who.user == "gil" and "document_updates" in wanted:
             asked.append({"type": "document_updates", "filters": {}})
         resumed = None if cursor is None or not self.cursors else self.cursors[cursor % len(self.cursors)]
         if is_stream:
@@ -544,6 +544,12 @@ class Estate:
         assert ("refreshed" if who == seat.who else "identity_mismatch") in [
             text for text in seat.texts if "identity_mismatch" in text or "refreshed" in text
         ][-1]
+
+    async def refresh_by_a_namesake(self, organization: str, pick: int, *, over_http: bool) -> None:
+        """Of two who have the same name each renews his own connections only."""
+        if present := self._present():
+            namesake = Person(present[pick % len(present)].who.user, organization)
+            await self.refresh(namesake, pick, over_http=over_http)
 
     async def read_metrics(self, who: Person) -> None:
         """Counts, for operators, of nobody in particular."""
