@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.command import Served, serving
-from tests.support.deployed import NAMES, deployed, program
+from tests.support.deployed import deployed
 from tests.support.polling import until
+from tests.support.proxies import NAMES, program
 from tests.support.samples import sample
 from tests.support.server import IDENTITY, UPGRADE, Peer, StreamPeer, WebSocketPeer, call, publish, request
 

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 import pytest
 
 from tests.support.command import serving
-from tests.support.proxies import HIDDEN, NAMES, is_installed, proxy
+from tests.support.proxies import HIDDEN, NAMES, program, proxy
 from tests.support.server import Peer, call, request
 from tests.support.tokens import SECRET, token
 
@@ -233,7 +233,7 @@ async def test_what_is_ambiguous_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", NAMES)
 async def test_nobody_gets_anothers_answer_behind_a_proxy(name: str, tmp_path: Path) -> None:
     """Whatever an attacker hides, others' answers are their own, once each, and what the proxy refuses stays refused."""
-    if not is_installed(name):
+    if program(name) is None:
         pytest.skip(
             f"{name} IS NOT INSTALLED, so nothing is known of smuggling behind it; scripts/proxies.sh installs it"
         )

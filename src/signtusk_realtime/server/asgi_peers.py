@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -53,7 +54,7 @@ class Doors(Struct, frozen=True):
     host: HostWatch
 
 
-class Peer:
+class Peer(ABC):
     """One peer, from its scope to the end of the call: what WebSocket and event stream share."""
 
     linger_s = 0.0
@@ -126,8 +127,9 @@ class Peer:
             self._entrance.hub.lost(connection)
             outlet.abandon()
 
+    @abstractmethod
     async def _listen(self, connection: Connection, outlet: PumpedOutlet) -> None:
-        raise NotImplementedError
+        """Take what the peer says until it leaves."""
 
     def _ended(self) -> None:
         if self._leaving is not None:

@@ -17,19 +17,31 @@ class Script(NamedTuple):
     digest: str
 
 
+_FOLDER: Final = Path(__file__).parent / "lua"
+
+
 def _read(name: str) -> Script:
-    text = (Path(__file__).parent / "lua" / f"{name}.lua").read_text()
+    return _script((_FOLDER / f"{name}.lua").read_text())
+
+
+def _read_timed(name: str) -> Script:
+    """Read a script that asks what time it is; a script's first line, its flags, must stay the first."""
+    flags, rest = (_FOLDER / f"{name}.lua").read_text().split("\n", 1)
+    return _script(f"{flags}\n{(_FOLDER / 'clock.lua').read_text()}{rest}")
+
+
+def _script(text: str) -> Script:
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
-COMMIT: Final = _read("commit")
+COMMIT: Final = _read_timed("commit")
 TOUCH: Final = _read("touch")
 FORGET: Final = _read("forget")
 PAGE: Final = _read("page")
-RECORDS: Final = _read("records")
+RECORDS: Final = _read_timed("records")
 TOPS: Final = _read("tops")
 MOVED: Final = _read("moved")
-DUE: Final = _read("due")
-TRIM: Final = _read("trim")
-EXPIRE: Final = _read("expire")
+DUE: Final = _read_timed("due")
+TRIM: Final = _read_timed("trim")
+EXPIRE: Final = _read_timed("expire")
 ALL: Final = (COMMIT, TOUCH, FORGET, PAGE, RECORDS, TOPS, MOVED, DUE, TRIM, EXPIRE)

@@ -8,12 +8,6 @@
 local ORIGIN = string.rep('\0', 5)
 local HINT_BYTES = 262144
 
-local function now_ms()
-  if ARGV[2] ~= '' then return tonumber(ARGV[2]) end
-  local time = redis.call('TIME')
-  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-end
-
 local function chain(tag, id)
   local hex = redis.sha1hex(tag .. id)
   local bytes = {}
@@ -30,7 +24,7 @@ local function version_of(member, now)
 end
 
 local confirmations, name, encoded, wanted = tonumber(ARGV[1]), ARGV[3], ARGV[4], ARGV[6]
-local now = now_ms()
+local now = at(ARGV[2])
 local meta = redis.call('HMGET', KEYS[1], 'e', 'o', 't', 'fo', 'ft', 'w', 'sz')
 local epoch, offset, tag = meta[1], tonumber(meta[2]), meta[3]
 local floor_offset, floor_tag, writes, size = tonumber(meta[4]), meta[5], tonumber(meta[6]), tonumber(meta[7])

@@ -4,13 +4,7 @@
 -- KEYS  1 due  2 expiries      ARGV  now ('' = the server's clock), age
 -- Gives {{name, …}, {entry of expiries, …}}.
 local STEP = 256
-local now
-if ARGV[1] ~= '' then
-  now = tonumber(ARGV[1])
-else
-  local time = redis.call('TIME')
-  now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-end
+local now = at(ARGV[1])
 return {
   redis.call('ZRANGE', KEYS[1], '-inf', string.format('(%d', now - tonumber(ARGV[2])), 'BYSCORE', 'LIMIT', 0, STEP),
   redis.call('ZRANGE', KEYS[2], '-inf', string.format('%d', now), 'BYSCORE', 'LIMIT', 0, STEP),

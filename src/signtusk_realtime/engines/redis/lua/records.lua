@@ -6,13 +6,7 @@
 -- Gives {top, at, {{member, stored, …}, …}}, or false where there is no such log.
 local meta = redis.call('HMGET', KEYS[1], 'e', 'o', 't', 'fo', 'ft', 'w')
 if not meta[1] then return false end
-local now
-if ARGV[1] ~= '' then
-  now = tonumber(ARGV[1])
-else
-  local time = redis.call('TIME')
-  now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-end
+local now = at(ARGV[1])
 
 local function add(found, member)
   local stored = redis.call('HGET', KEYS[2], member)

@@ -4,13 +4,7 @@
 -- KEYS  1 meta  2 entries  3 ids  4 due      ARGV  now ('' = the server's clock), name, age, count ('' = any), bytes
 -- Gives 1 if more is due, else 0.
 local STEP = 256
-local now
-if ARGV[1] ~= '' then
-  now = tonumber(ARGV[1])
-else
-  local time = redis.call('TIME')
-  now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-end
+local now = at(ARGV[1])
 local meta = redis.call('HMGET', KEYS[1], 'e', 'o', 'fo', 'ft', 'sz')
 if not meta[1] then
   redis.call('ZREM', KEYS[4], ARGV[2])

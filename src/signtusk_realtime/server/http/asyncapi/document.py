@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import Final, get_args
 
 from msgspec import Struct
-from msgspec.json import schema_components
 
 from signtusk_realtime.events.event import Event
 from signtusk_realtime.events.ids import Id
@@ -19,7 +18,7 @@ from signtusk_realtime.events.subscriptions import EventType
 from signtusk_realtime.protocol.handshake import SUBPROTOCOL
 from signtusk_realtime.protocol.messages import ClientMessage, CursorText, ServerMessage
 from signtusk_realtime.server.http.asyncapi.examples import MESSAGES, STREAM_EVENT
-from signtusk_realtime.server.http.openapi.parts import REFERENCE, Object, ref
+from signtusk_realtime.server.http.openapi.parts import Object, ref, schemas_of
 
 VERSION: Final = "3.0.0"
 WEBSOCKET: Final = "websocket"
@@ -61,7 +60,7 @@ def asyncapi(version: str, websocket_path: str) -> Object:
     # A message of both sides is described twice, by two names.
     answers = {f"{name}_told" if name in requests else name: kind for name, kind in _tagged(ServerMessage).items()}
     types = [*requests.values(), *answers.values(), Event, EventType, Id, CursorText]
-    found, schemas = schema_components(types, schema_hook=_of_application, ref_template=REFERENCE)
+    found, schemas = schemas_of(types)
     by_type = dict(zip(types, found, strict=True))
     schemas["Event"]["properties"]["type"] = by_type[EventType]
     # Spliced from bytes that were encoded once, so that the type says no more than "JSON".
@@ -172,10 +171,3 @@ def _messages(names: list[str]) -> Object:
 
 def _in_channel(channel: str, name: str) -> Object:
     return {"$ref": f"#/channels/{channel}/messages/{name}"}
-
-
-def _of_application(kind: type) -> Object:
-    """Say what an application's own value may be: anything."""
-    if kind is object:
-        return {"description": "Any JSON value."}
-    raise NotImplementedError(f"no schema for {kind}")

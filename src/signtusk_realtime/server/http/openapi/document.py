@@ -10,15 +10,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from msgspec.json import schema_components
-
 from signtusk_realtime.events.ids import Id
 from signtusk_realtime.events.kinds import Published as PublishedEvent
 from signtusk_realtime.events.subscriptions import EventType, SubscriptionType
 from signtusk_realtime.protocol.messages import CursorText
 from signtusk_realtime.server.entrance import ServerLimits
 from signtusk_realtime.server.http.openapi import access, documents, events, presence, service
-from signtusk_realtime.server.http.openapi.parts import REFERENCE, Object, ref
+from signtusk_realtime.server.http.openapi.parts import Object, ref, schemas_of
 from signtusk_realtime.server.problems import ProblemBody
 
 VERSION: Final = "3.1.0"
@@ -72,7 +70,7 @@ class _Schemas:
     def __init__(self) -> None:
         plain = (EventType, SubscriptionType, Id, CursorText)
         types: list[object] = [*(kind for topic in TOPICS for kind in topic.TYPES), ProblemBody, *plain]
-        found, self.components = schema_components(types, schema_hook=_of_application, ref_template=REFERENCE)
+        found, self.components = schemas_of(types)
         self._found = dict(zip(types, found, strict=True))
         self.components["Publication"] = self._found[PublishedEvent]
         self.components["Event"]["properties"]["type"] = self._found[EventType]
@@ -83,10 +81,3 @@ class _Schemas:
         """Give the schema of one of the types."""
         found: Object = self._found[wanted]
         return found
-
-
-def _of_application(kind: type) -> Object:
-    """Say what an application's own value may be: anything."""
-    if kind is object:
-        return {"description": "Any JSON value."}
-    raise NotImplementedError(f"no schema for {kind}")

@@ -7,8 +7,10 @@ Rule: statuses, meanings and actions of refusals come from protocol/codes.py.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
+
+from msgspec.json import schema_components
 
 from signtusk_realtime.events.ids import Id
 from signtusk_realtime.protocol import codes
@@ -31,6 +33,18 @@ WITH_IDENTITY: Final = (*ANY_PAGE, "unauthenticated", "forbidden")
 def ref(name: str) -> Object:
     """Refer to a schema of the document."""
     return {"$ref": REFERENCE.format(name=name)}
+
+
+def schemas_of(types: Iterable[object]) -> tuple[tuple[Object, ...], dict[str, Object]]:
+    """Give the schema of each of the types, and those that they refer to by name."""
+    return schema_components(types, schema_hook=_of_application, ref_template=REFERENCE)
+
+
+def _of_application(kind: type) -> Object:
+    """Say what an application's own value may be: anything. msgspec asks it of each kind it does not know."""
+    if kind is object:
+        return {"description": "Any JSON value."}
+    raise NotImplementedError(f"no schema for {kind}")
 
 
 def identity(schemas: SchemaOf) -> list[Object]:
