@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from signtusk_realtime.errors import ConfigurationError, Unavailable
 from signtusk_realtime.events.log import ORIGIN_TAG, Commit, Position
 from tests.support.engines import LOG, OTHER, RecordingSink, draft, events, publish, read_all
 from tests.support.losses import Load
+from tests.support.polling import until
 from tests.support.valkey import Valkey, running
 
 pytestmark = pytest.mark.real_time
@@ -36,6 +38,10 @@ async def nodes(server: Valkey) -> AsyncIterator[list[tuple[RedisEngine, Recordi
 
 
 Nodes = list[tuple[RedisEngine, RecordingSink]]
+
+
+async def _has_replicas(engine: RedisEngine) -> bool:
+    return all(primary.confirmations for primary in engine._servers.primaries)
 
 
 async def until_health(nodes: Nodes, status: str) -> None:
@@ -87,9 +93,7 @@ async def test_what_no_replica_has_is_neither_answered_nor_shown(server: Valkey,
     with running(Valkey(("replicaof", f"127.0.0.1 {server.port}"), ("repl-diskless-sync-delay", "0"))) as replica:
         for engine, _ in nodes:
             await engine.follow(LOG)
-            async with asyncio.timeout(20):
-                while not all(primary.confirmations for primary in engine._servers.primaries):
-                    await asyncio.sleep(0.05)
+            await until(partial(_has_replicas, engine), within_s=20)
         await publish(here, "a")
         await other.until(lambda: len(other.entries()) == 1)
         replica.freeze()

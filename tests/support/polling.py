@@ -13,11 +13,11 @@ from typing import Final
 EVERY_S: Final = 0.1
 
 
-async def until(is_so: Callable[[], Awaitable[bool]], *, within_s: float) -> float:
-    """Ask until it is so; give the seconds that took. Fails after `within_s`."""
+async def until(is_so: Callable[[], Awaitable[bool]], *, within_s: float, every_s: float = EVERY_S) -> float:
+    """Ask until it is so; give the seconds that took. Fails after `within_s`. `every_s`: how exactly they are wanted."""
     clock = asyncio.get_running_loop().time
     began_at = clock()
     while not await is_so():
         assert clock() - began_at < within_s, f"not within {within_s} s"
-        await asyncio.sleep(EVERY_S)
+        await asyncio.sleep(every_s)
     return clock() - began_at
