@@ -23,6 +23,7 @@ from benchmarks.claims import CLAIMS, Claim, Work
 from benchmarks.generator import Figures, NoResult, figure
 from benchmarks.peers.contestants import (
     BUN,
+    NATS,
     NCHAN,
     SOCKETIO_NODE,
     SSE_STARLETTE,
@@ -40,6 +41,7 @@ SERVERS = {
     "floor-joined": FLOOR_JOINED,
     "python-socketio": SOCKETIO,
     "nchan": NCHAN,
+    "nats": NATS,
     "uwebsockets": UWEBSOCKETS,
     "bun": BUN,
     "ws": WS,

@@ -18,12 +18,16 @@ elif [ "$(cat "$stamp" 2>/dev/null)" != "$(sha256sum <"$modules/package-lock.jso
     fi
 fi
 
-if [ ! -e /usr/lib/nginx/modules/ngx_nchan_module.so ]; then
+# debian NAME PACKAGE: install the package, or say what to do
+debian() {
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-        echo "installing libnginx-mod-nchan"
-        { apt-get update && apt-get install -y --no-install-recommends libnginx-mod-nchan; } >/dev/null 2>&1 </dev/null ||
-            left_out nchan "apt-get could not install libnginx-mod-nchan"
+        echo "installing $2"
+        { apt-get update && apt-get install -y --no-install-recommends "$2"; } >/dev/null 2>&1 </dev/null ||
+            left_out "$1" "apt-get could not install $2"
     else
-        left_out nchan "install it: sudo apt-get install --no-install-recommends libnginx-mod-nchan"
+        left_out "$1" "install it: sudo apt-get install --no-install-recommends $2"
     fi
-fi
+}
+
+[ -e /usr/lib/nginx/modules/ngx_nchan_module.so ] || debian nchan libnginx-mod-nchan
+PATH=$PATH:/usr/sbin command -v nats-server >/dev/null || debian NATS nats-server

@@ -26,6 +26,7 @@ struct options options = {
 static const char usage_text[] =
     "load --port P --pids PID,… --connections N [options]: one JSON line on stdout; exit 0, 1 no result, 2 usage\n"
     "  --path T  --sse                     where to subscribe; as an event stream instead of WebSocket\n"
+    "  --nats                              NATS's protocol in the frames; publishes by it too: --publish-path is the subject\n"
     "  --await S  --say T                  after opening, in this order and up to 8 times: wait for a message with S, send T\n"
     "  --pong PING=PONG                    answer the text message PING by PONG\n"
     "  --organizations O  --filters F      spread the connections; templates: {i} {o} {f}, events also {n} {t} {pad}\n"
@@ -79,14 +80,14 @@ static void set_pong(char *text)
 }
 
 enum {
-    PORT = 256, PIDS, CONNECTIONS, PATH, SSE, AWAIT, SAY, PONG, ORGANIZATIONS, FILTERS, SOURCES, CONCURRENCY,
+    PORT = 256, PIDS, CONNECTIONS, PATH, SSE, NATS, AWAIT, SAY, PONG, ORGANIZATIONS, FILTERS, SOURCES, CONCURRENCY,
     PUBLISH_PATH, PUBLISH_PORT, EVENT, SIZE, MARKER, ARRAY, WINDOW, BURST, RATE, PUBLISHERS, WARM, DURATION, TIMEOUT, HOLD,
     WARM_CONNECTIONS, CHECKS,
 };
 
 static const struct option known[] = {
     {"port", 1, 0, PORT}, {"pids", 1, 0, PIDS}, {"connections", 1, 0, CONNECTIONS}, {"path", 1, 0, PATH},
-    {"sse", 0, 0, SSE}, {"await", 1, 0, AWAIT}, {"say", 1, 0, SAY}, {"pong", 1, 0, PONG},
+    {"sse", 0, 0, SSE}, {"nats", 0, 0, NATS}, {"await", 1, 0, AWAIT}, {"say", 1, 0, SAY}, {"pong", 1, 0, PONG},
     {"organizations", 1, 0, ORGANIZATIONS}, {"filters", 1, 0, FILTERS}, {"sources", 1, 0, SOURCES},
     {"concurrency", 1, 0, CONCURRENCY}, {"publish-path", 1, 0, PUBLISH_PATH},
     {"publish-port", 1, 0, PUBLISH_PORT}, {"event", 1, 0, EVENT},
@@ -104,6 +105,7 @@ static void set(int option, char *text)
     case CONNECTIONS: options.connections = (long)number("--connections", text, 1); break;
     case PATH: options.path = text; break;
     case SSE: options.event_stream = true; break;
+    case NATS: options.nats = true; break;
     case AWAIT: add_await(text); break;
     case SAY: add_say(text); break;
     case PONG: set_pong(text); break;

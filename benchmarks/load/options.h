@@ -19,13 +19,14 @@ struct options {
     long connections, warm_connections, organizations, filters;
     int sources, concurrency;
     bool event_stream;
+    bool nats; /* NATS's protocol in the frames, and towards the port to publish to */
     const char *path;
     struct step steps[MOST_STEPS];
     int step_count;
     const char *ping, *pong; /* a text message that is answered, for protocols that ping inside of messages */
     const char *marker;      /* what stands before an event's stamp; a message without it is none */
 
-    const char *publish_path, *event;
+    const char *publish_path, *event; /* with NATS the path is the subject, a template too */
     size_t size;
     bool array; /* a burst is a JSON array; otherwise one event a line */
     int burst, window, publishers;

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "loop.h"
+#include "nats.h"
 #include "options.h"
 #include "subscribers.h"
 #include "template.h"
@@ -71,12 +72,44 @@ static size_t whole_answer(const char *bytes, size_t count)
 
 static void on_answer(struct publisher *p)
 {
-    if (strncmp(p->answer, "HTTP/1.1 2", 10) != 0)
-        give_up("a publication was refused: %.*s", 600, p->answer);
     distribution_add(&answers, now_ns() - p->sent_at);
     p->busy = false;
-    p->answer_length = 0;
     busy_count--;
+}
+
+static void take_response(struct publisher *p)
+{
+    if (!p->busy || !whole_answer(p->answer, p->answer_length))
+        return;
+    if (strncmp(p->answer, "HTTP/1.1 2", 10) != 0)
+        give_up("a publication was refused: %.*s", 600, p->answer);
+    p->answer_length = 0;
+    on_answer(p);
+}
+
+static void say(struct publisher *p, const char *text)
+{
+    if (send(p->fd, text, strlen(text), MSG_NOSIGNAL) != (ssize_t)strlen(text))
+        give_up("publishing: %s", strerror(errno));
+}
+
+/* NATS answers no publication: a PING behind it is answered when the server has taken it. */
+static void take_operations(struct publisher *p)
+{
+    size_t at = 0, length;
+    enum nats_kind kind;
+
+    while ((length = nats_operation(p->answer + at, p->answer_length - at, &kind))) {
+        if (kind == NATS_ERROR)
+            give_up("a publication was refused: %.*s", (int)length, p->answer + at);
+        if (kind == NATS_PING)
+            say(p, "PONG\r\n");
+        if (kind == NATS_PONG && p->busy)
+            on_answer(p);
+        at += length;
+    }
+    p->answer_length -= at;
+    memmove(p->answer, p->answer + at, p->answer_length);
 }
 
 void publisher_ready(int index, uint32_t events)
@@ -90,6 +123,8 @@ void publisher_ready(int index, uint32_t events)
         p->open = true;
         open_count++;
         watch_changed(p->fd, EPOLLIN, (uint32_t)index | FROM_PUBLISHER);
+        if (options.nats)
+            say(p, NATS_CONNECT);
         return;
     }
     if (events & EPOLLOUT) {
@@ -107,6 +142,7 @@ void publisher_ready(int index, uint32_t events)
         /* Servers end connections on which nothing is asked for a while; those of an open loop may wait that long. */
         close(p->fd);
         p->open = false;
+        p->answer_length = 0;
         open_count--;
         p->fd = start_connecting(0, options.publish_port);
         watch(p->fd, EPOLLOUT, (uint32_t)index | FROM_PUBLISHER);
@@ -114,8 +150,7 @@ void publisher_ready(int index, uint32_t events)
     }
     p->answer_length += (size_t)n;
     p->answer[p->answer_length] = 0;
-    if (p->busy && whole_answer(p->answer, p->answer_length))
-        on_answer(p);
+    (options.nats ? take_operations : take_response)(p);
 }
 
 void publishers_connect(void)
@@ -149,6 +184,31 @@ static uint64_t next_stamp(uint64_t due_ns)
     return last_stamp = stamp;
 }
 
+/* Between events, before the first and after the last. */
+static size_t separator(char *to, int before, int count)
+{
+    if (options.nats || count == 1 || (!options.array && (!before || before == count)))
+        return 0;
+    *to = !options.array ? '\n' : !before ? '[' : before == count ? ']' : ',';
+    return 1;
+}
+
+static size_t write_event(char *to, size_t room, const struct blanks *blanks)
+{
+    char head[HEAD_ROOM], subject[HEAD_ROOM / 2];
+    size_t head_length, length;
+
+    if (!options.nats)
+        return fill(to, room, options.event, blanks, options.size);
+    fill(subject, sizeof subject, options.publish_path, blanks, 0);
+    length = fill(to + HEAD_ROOM, room - HEAD_ROOM - 2, options.event, blanks, options.size);
+    head_length = (size_t)snprintf(head, sizeof head, "PUB %s %zu\r\n", subject, length);
+    memcpy(to, head, head_length);
+    memmove(to + head_length, to + HEAD_ROOM, length);
+    memcpy(to + head_length + length, "\r\n", 2);
+    return head_length + length + 2;
+}
+
 static size_t write_events(char *to, size_t room, int count, uint64_t due_ns)
 {
     size_t at = 0;
@@ -159,23 +219,41 @@ static size_t write_events(char *to, size_t room, int count, uint64_t due_ns)
         struct blanks blanks = {.number = number, .organization = group % options.organizations,
                                 .filter = group / options.organizations, .stamp = next_stamp(due_ns)};
 
-        if (i)
-            to[at++] = options.array ? ',' : '\n';
-        else if (count > 1 && options.array)
-            to[at++] = '[';
-        at += fill(to + at, room - at, options.event, &blanks, options.size);
+        at += separator(to + at, i, count);
+        at += write_event(to + at, room - at, &blanks);
         subscribers_expect(number, blanks.stamp);
     }
-    if (count > 1 && options.array)
-        to[at++] = ']';
-    return at;
+    return at + separator(to + at, count, count);
+}
+
+static void write_post(struct publisher *p, int count, uint64_t due_ns)
+{
+    char head[HEAD_ROOM];
+    size_t body_length = write_events(p->request + HEAD_ROOM, request_room - HEAD_ROOM - 2, count, due_ns);
+    size_t head_length = (size_t)snprintf(head, sizeof head,
+                                          "POST %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nContent-Type: application/json\r\n"
+                                          "Content-Length: %zu\r\n\r\n",
+                                          options.publish_path, options.publish_port, body_length);
+
+    if (head_length >= sizeof head)
+        give_up("the path to publish to is too long");
+    memcpy(p->request, head, head_length);
+    memmove(p->request + head_length, p->request + HEAD_ROOM, body_length);
+    p->request_length = head_length + body_length;
+}
+
+static void write_operations(struct publisher *p, int count, uint64_t due_ns)
+{
+    static const char ping[] = "PING\r\n";
+
+    p->request_length = write_events(p->request, request_room - sizeof ping, count, due_ns);
+    memcpy(p->request + p->request_length, ping, strlen(ping));
+    p->request_length += strlen(ping);
 }
 
 bool publish(int count, uint64_t due_ns)
 {
     struct publisher *p = NULL;
-    char head[HEAD_ROOM];
-    size_t body_length, head_length;
     int index;
 
     for (index = 0; index < options.publishers && !p; index++)
@@ -183,16 +261,7 @@ bool publish(int count, uint64_t due_ns)
             p = &publishers[index];
     if (!p)
         return false;
-    body_length = write_events(p->request + HEAD_ROOM, request_room - HEAD_ROOM - 2, count, due_ns);
-    head_length = (size_t)snprintf(head, sizeof head,
-                                   "POST %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nContent-Type: application/json\r\n"
-                                   "Content-Length: %zu\r\n\r\n",
-                                   options.publish_path, options.publish_port, body_length);
-    if (head_length >= sizeof head)
-        give_up("the path to publish to is too long");
-    memcpy(p->request, head, head_length);
-    memmove(p->request + head_length, p->request + HEAD_ROOM, body_length);
-    p->request_length = head_length + body_length;
+    (options.nats ? write_operations : write_post)(p, count, due_ns);
     p->request_sent = 0;
     p->sent_at = now_ns();
     p->busy = true;

@@ -1,4 +1,4 @@
-/* The connections that publish: HTTP/1.1 POST with keep-alive, one request in flight on each.
+/* The connections that publish: HTTP/1.1 POST with keep-alive, or NATS's protocol, one request in flight on each.
  *
  * Rule: a request that is not answered 2xx ends the run: what was accepted would be unknown.
  */

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "loop.h"
+#include "nats.h"
 #include "options.h"
 #include "template.h"
 
@@ -18,7 +19,7 @@ struct distribution latencies;
 bool latencies_wanted;
 
 enum state { ABSENT, CONNECTING, OPENING, TALKING, READY, DEAD };
-enum { TEXT = 1, CLOSE = 8, PING = 9, PONG = 10, LONGEST_SAY = 8192, LARGEST_REST = 1 << 18, LARGEST_READ = 1 << 18 };
+enum { TEXT = 1, BINARY = 2, CLOSE = 8, PING = 9, PONG = 10, LONGEST_SAY = 8192, LARGEST_REST = 1 << 18, LARGEST_READ = 1 << 18 };
 
 struct subscriber {
     int fd;
@@ -161,6 +162,29 @@ static void on_text(long index, const char *message, size_t length)
 
 static bool alive(long index) { return subscribers[index].state != DEAD; }
 
+/* A frame holds as many operations as the server had at hand; each event is counted by itself. */
+static void on_operations(long index, const char *bytes, size_t count)
+{
+    enum nats_kind kind;
+
+    while (count && alive(index)) {
+        size_t length = nats_operation(bytes, count, &kind);
+
+        if (!length)
+            give_up("connection %ld: an operation in two frames", index);
+        if (kind == NATS_MESSAGE)
+            on_message(&subscribers[index], bytes, length);
+        else if (kind == NATS_PING)
+            send_frame(index, TEXT, "PONG\r\n", 6);
+        else if (kind == NATS_ERROR)
+            give_up("connection %ld: %.*s", index, (int)length, bytes);
+        else if (subscribers[index].state == TALKING)
+            on_dialogue(index, bytes, length);
+        bytes += length;
+        count -= length;
+    }
+}
+
 /* Handle the whole frames at the beginning of `bytes`; return how many bytes they were. */
 static size_t take_frames(long index, const char *bytes, size_t count)
 {
@@ -188,7 +212,8 @@ static size_t take_frames(long index, const char *bytes, size_t count)
         if (left < head_length + length)
             break;
         switch (head[0] & 0x0f) {
-        case TEXT: on_text(index, bytes + at + head_length, length); break;
+        case TEXT:
+        case BINARY: (options.nats ? on_operations : on_text)(index, bytes + at + head_length, length); break;
         case PING: send_frame(index, PONG, bytes + at + head_length, length); break;
         case CLOSE: die(index, "the server closed"); break;
         default: break;

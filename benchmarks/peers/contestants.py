@@ -53,6 +53,12 @@ http {{
 }}
 """
 
+_NATS: Final = """\
+listen: "127.0.0.1:{publish_port}"
+websocket {{ listen: "127.0.0.1:{port}", no_tls: true, compression: false }}
+"""
+_NATS_SUBSCRIBE: Final = 'CONNECT {"verbose":false,"pedantic":false}\r\nSUB doc-{f} 1\r\nPING\r\n'
+
 
 def _python(script: str, module: str) -> tuple[Callable[[int, Path, str], list[str]], Callable[[], str | None]]:
     def missing() -> str | None:
@@ -88,6 +94,25 @@ def _nchan_publishing(message_bytes: int) -> tuple[str, ...]:
     return ("--publish-path", "/publish", *plain_publishing(message_bytes))
 
 
+def _nats_server() -> str | None:
+    return shutil.which("nats-server") or shutil.which("nats-server", path="/usr/sbin")
+
+
+def _nats(port: int, folder: Path, _durability: str) -> list[str]:
+    config = folder / "nats.conf"
+    config.write_text(_NATS.format(port=port, publish_port=port + 1))
+    return [_nats_server() or "nats-server", "-c", str(config)]
+
+
+def _nats_missing() -> str | None:
+    return None if _nats_server() else "NATS is not installed (Debian: nats-server)"
+
+
+def _nats_publishing(message_bytes: int) -> tuple[str, ...]:
+    around = len(f"MSG doc-0 1 {message_bytes}\r\n\r\n")
+    return ("--publish-path", "doc-{f}", *plain_publishing(message_bytes - around))
+
+
 def _plain(name: str, parts: tuple[Callable[[int, Path, str], list[str]], Callable[[], str | None]]) -> Server:
     command, missing = parts
     return Server(name, command, (), None, plain_publishing, missing=missing)
@@ -100,6 +125,15 @@ NCHAN: Final = Server(
     event_stream=("--sse", "--path", "/subscribe"),
     publishing=_nchan_publishing,
     missing=_nchan_missing,
+)
+NATS: Final = Server(
+    name="NATS",
+    command=_nats,
+    websocket=("--nats", "--path", "/", "--await", "INFO", "--say", _NATS_SUBSCRIBE, "--await", "PONG"),
+    event_stream=None,
+    publishing=_nats_publishing,
+    publishes_apart=True,
+    missing=_nats_missing,
 )
 UWEBSOCKETS: Final = _plain("uWebSockets (socketify)", _python("socketify_server.py", "socketify"))
 BUN: Final = _plain("Bun", _node("bun_server.mjs", "bun"))
@@ -118,6 +152,6 @@ SSE_STARLETTE: Final = Server(
     "sse-starlette", _command, (), ("--sse", "--path", "/stream"), plain_publishing, missing=_missing
 )
 
-ON_WEBSOCKET: Final = (NCHAN, UWEBSOCKETS, BUN, WS, SOCKETIO_NODE, WEBSOCKETS, STARLETTE)
+ON_WEBSOCKET: Final = (NCHAN, NATS, UWEBSOCKETS, BUN, WS, SOCKETIO_NODE, WEBSOCKETS, STARLETTE)
 ON_EVENT_STREAM: Final = (NCHAN, SSE_STARLETTE)
 """nchan publishes one message a request: it takes no part where a request has several."""

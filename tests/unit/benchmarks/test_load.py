@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.peers.contestants import NATS
 from benchmarks.servers import FLOOR, HERE, Running, running
 
 pytestmark = pytest.mark.skipif(
@@ -100,3 +101,36 @@ def test_a_dialogue_that_never_ends_is_no_result(build: Path, floor: Running) ->
 def test_what_makes_no_sense_is_refused(build: Path, floor: Running, options: tuple[str, ...]) -> None:
     """Usage errors end with 2 before anything is connected."""
     assert load(build, floor, *options).returncode == 2
+
+
+@pytest.mark.skipif(NATS.missing() is not None, reason="NO nats-server: its protocol is not spoken to")
+@pytest.mark.parametrize(
+    "loop", [(), ("--window", "16"), ("--window", "16", "--burst", "16"), ("--rate", "500")], ids=" ".join
+)
+def test_every_operation_in_a_frame_of_nats_counts(build: Path, loop: tuple[str, ...]) -> None:
+    """NATS puts what it has at hand into one frame: each event in it is a delivery, as long as was asked for."""
+    with running(NATS, None, "full") as target:
+        options = [*NATS.generator_options("websocket", 480), "--publish-port", str(target.port + 1), *loop]
+        done = load(build, target, "--warm", "0", "--duration", "0.1", *options)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)
+    assert figures["deliveries"] == 20 * figures["events"] > 0
+    assert figures["message_bytes"] == 480
+
+
+@pytest.mark.skipif(NATS.missing() is not None, reason="NO nats-server: its protocol is not spoken to")
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--say", "SUB not..one 1\r\nPING\r\n"), "-ERR 'Invalid Subject'"),
+        (("--publish-path", "not one subject"), "the server closed a publisher's connection"),
+    ],
+    ids=["subscription", "publication"],
+)
+def test_what_nats_refuses_is_no_result(build: Path, options: tuple[str, ...], words: str) -> None:
+    """What NATS refuses ends the run, with words."""
+    with running(NATS, None, "full") as target:
+        usual = [*NATS.generator_options("websocket", 480), "--publish-port", str(target.port + 1)]
+        done = load(build, target, *usual, *options, "--timeout", "2")
+    assert done.returncode == 1
+    assert words in done.stderr
