@@ -29,7 +29,7 @@ test: setup ## run every suite and say what each took (ARGS='tests/unit -k curso
 	@scripts/chromium.sh
 	@scripts/proxies.sh
 	@[[ -n "$$AUTOBAHN" ]] || echo 'NOTE: the Autobahn testsuite was not found, its cases are not run; see `make conformance`' >&2
-	@$(PYTEST) --numprocesses 2 --dist loadfile $(ARGS)
+	@$(PYTEST) --numprocesses 2 --dist loadfile --max-worker-restart 0 $(ARGS)
 
 check: setup ## formatting, lint, types and the import law
 	@.venv/bin/ruff format --check .
