@@ -1,6 +1,7 @@
 """One stored step of a document: everything that changes with it, as one commit.
 
-Owns: what is put, expected and deleted together.   Not: what the step is (edit.py, resolve.py, transition.py), stored forms (records.py).
+Owns: what is put, expected and deleted together, how much may be open.   Not: what the step is (edit.py, resolve.py, moves.py), stored forms
+(records.py).
 Rule: head, entry, snapshot, conflicts, the remembered change and the events stand or fall together.
 """
 
@@ -15,10 +16,11 @@ from msgspec import UNSET
 
 from signtusk_realtime.documents.conflicts import ConflictRecord
 from signtusk_realtime.documents.history import Entry
+from signtusk_realtime.documents.refusals import Refused
 from signtusk_realtime.events.log import Commit, Committed, Draft, Key, LogName, Record, Reused, Stale
 from signtusk_realtime.operations.documents import records
 from signtusk_realtime.operations.documents.records import SNAPSHOT_EVERY, Head, Statistics
-from signtusk_realtime.operations.documents.store import DocumentStore, Loaded
+from signtusk_realtime.operations.documents.store import MAX_OPEN, MAX_OPEN_BYTES, DocumentStore, Loaded
 from signtusk_realtime.operations.documents.workshop import Workshop
 
 COUNTING_TRIES: Final = 16
@@ -51,14 +53,59 @@ class Step:
     put: list[Record] = field(default_factory=list)
     expect: list[tuple[Key, int]] = field(default_factory=list)
     delete: list[Key] = field(default_factory=list)
+    _after: Opened | None = None
 
-    @property
-    def open_records(self) -> tuple[ConflictRecord, ...]:
-        """What is open after it."""
-        gone = {record.conflict_id for record in self.decided}
-        fresh = {record.conflict_id: record for record in self.refreshed}
-        kept = (fresh.get(record.conflict_id, record) for record in self.loaded.open_records)
-        return (*(record for record in kept if record.conflict_id not in gone), *self.opened)
+    def open_after(self) -> Opened:
+        """Give what is open after it; asked for again it is not worked out anew."""
+        if self._after is None:
+            self._after = _opened(self)
+        return self._after
+
+    def bound_open(self) -> None:
+        """See that it leaves no more open than may be: call it before anything is told of it. Raises: Refused (limit_exceeded).
+
+        What was more already passes if it grows no further.
+        """
+        if self.opened or self.refreshed:
+            most = max(MAX_OPEN, len(self.loaded.open_records)), max(MAX_OPEN_BYTES, self.loaded.open_bytes)
+            self._after = _opened(self, most)
+
+
+class Opened(NamedTuple):
+    """What is open after a step: the records, how large each is as it is stored, by its id, and those that are put."""
+
+    records: tuple[ConflictRecord, ...]
+    sizes: dict[str, int]
+    put: list[Record]
+
+
+def _opened(step: Step, most: tuple[int, int] | None = None) -> Opened:
+    """Work out what is open after a step. `most`: how many may be, and how many bytes. Raises: Refused (limit_exceeded)."""
+    loaded = step.loaded
+    gone = {record.conflict_id for record in step.decided}
+    fresh = {record.conflict_id: record for record in step.refreshed}
+    kept = [record for record in loaded.open_records if record.conflict_id not in gone]
+    found = (*(fresh.get(record.conflict_id, record) for record in kept), *step.opened)
+    if most is not None and len(found) > most[0]:
+        raise Refused(f"{len(found)} conflicts would be open; at most {MAX_OPEN} may be", code="limit_exceeded")
+    sizes = {
+        str(record.conflict_id): loaded.open_sizes[str(record.conflict_id)]
+        for record in kept
+        if record.conflict_id not in fresh
+    }
+    size, put = sum(sizes.values()), list[Record]()
+    for record in (*step.opened, *step.refreshed):
+        conflict_id = str(record.conflict_id)
+        key = records.open_key(loaded.document_id, conflict_id)
+        put.append(records.put(key, record, version=record.rev))
+        sizes[conflict_id] = len(put[-1].value)
+        size += sizes[conflict_id]
+        # While they are encoded: thousands may follow one large value, which is little in memory and gigabytes as stored.
+        if most is not None and size > most[1]:
+            raise Refused(
+                f"open conflicts would take more than {MAX_OPEN_BYTES} bytes, which are allowed", code="limit_exceeded"
+            )
+    return Opened(found, sizes, put)
 
 
 async def carry_out(
@@ -73,37 +120,38 @@ async def carry_out(
         outcome = await _commit_counted(store, log, built.commit, built.more)
     if _happened(outcome) and step.head is not None:
         loaded.size = built.size
-        loaded.advance(step.head, loaded.revision + 1, built.open_records, step.entry, more_bytes=built.more_open_bytes)
+        opened = step.open_after()
+        loaded.advance(
+            step.head,
+            loaded.revision + 1,
+            opened.records,
+            step.entry,
+            open_sizes=opened.sizes,
+            entry_size=built.entry_size,
+        )
     return outcome
 
 
 class _Built(NamedTuple):
-    """A commit as it is handed to the engine, the size of its head, what is open after it, and how much more that is.
-
-    `more_open_bytes`: of the open records that it puts.
-    """
+    """A commit as it is handed to the engine, the sizes of its head and its entry as stored, and how much more is undecided."""
 
     commit: Commit
     size: int
-    open_records: tuple[ConflictRecord, ...]
+    entry_size: int
     more: Statistics
-    more_open_bytes: int
 
 
 def _build(step: Step, until: int) -> _Built:
     """Make the commit of a step. `until`: how long decided conflicts are kept."""
     loaded, document_id = step.loaded, step.loaded.document_id
-    size = loaded.size
+    size, entry_size = loaded.size, 0
     put, delete = list(step.put), list(step.delete)
     expect: list[tuple[Key, int]] = [(records.head_key(document_id), loaded.revision), *step.expect]
     if step.head is not None:
         put.append(records.put(records.head_key(document_id), step.head, version=loaded.revision + 1))
         size = len(put[-1].value)
-    opened = [
-        records.put(records.open_key(document_id, str(record.conflict_id)), record, version=record.rev)
-        for record in (*step.opened, *step.refreshed)
-    ]
-    put += opened
+    opened = step.open_after()
+    put += opened.put
     for record in step.decided:
         if record.status != "auto_resolved":
             delete.append(records.open_key(document_id, str(record.conflict_id)))
@@ -112,15 +160,14 @@ def _build(step: Step, until: int) -> _Built:
         assert step.head is not None, "an entry belongs to a new version"
         version = step.entry.header.version
         put.append(records.put(records.entry_key(document_id, version), step.entry))
+        entry_size = len(put[-1].value)
         if step.entry.header.state is not UNSET:
             put.append(records.put(records.state_key(document_id, version), step.entry.header.state))
         if version % SNAPSHOT_EVERY == 0:
             put.append(records.put(records.snapshot_key(document_id, version), step.head.data))
-    open_records = step.open_records
-    delete += _parked_no_more(step, open_records)
+    delete += _parked_no_more(step, opened.records)
     commit = Commit(step.events, loaded.epoch, expect, put, delete)
-    more_open_bytes = sum(len(record.value) for record in opened)
-    return _Built(commit, size, open_records, _difference(loaded.open_records, open_records), more_open_bytes)
+    return _Built(commit, size, entry_size, _difference(loaded.open_records, opened.records))
 
 
 async def _commit_counted(

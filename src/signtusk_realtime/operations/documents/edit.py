@@ -32,7 +32,7 @@ from signtusk_realtime.operations.documents.commits import Step, carry_out, outl
 from signtusk_realtime.operations.documents.lanes import Lane, Lanes
 from signtusk_realtime.operations.documents.moves import MoveDocument
 from signtusk_realtime.operations.documents.records import Author, Head, Remembered
-from signtusk_realtime.operations.documents.store import MAX_OPEN, MAX_OPEN_BYTES, Asker, DocumentStore, Loaded
+from signtusk_realtime.operations.documents.store import Asker, DocumentStore, Loaded
 from signtusk_realtime.operations.documents.told import Teller
 from signtusk_realtime.operations.documents.workshop import Workshop
 from signtusk_realtime.protocol.edits import EditOutcome
@@ -111,12 +111,11 @@ class EditDocument:
         changers = await attempt.changers(resolution.conflicts) if resolution.conflicts else {}
         age = format_milliseconds(received_at - self._rules.keeping.age_ms)
         keeping = await outlived(self._store, log, loaded, attempt.head, self._rules.keeping, received_before=age)
-        step, outcome, crowd = await self._workshop.do(
-            partial(self._step, attempt, resolution, changers, keeping, change), size=attempt.weight
-        )
-        if crowd is not None:
-            crowded = Refused(crowd, code="limit_exceeded")
-            return Edited(refusal(crowded, asking.change_id, loaded, asker)) if is_fresh else None
+        work = partial(self._step, attempt, resolution, changers, keeping, change)
+        try:
+            step, outcome = await self._workshop.do(work, size=attempt.weight)
+        except Refused as error:
+            return Edited(refusal(error, asking.change_id, loaded, asker)) if is_fresh else None
         if author is not None:
             assert asking.seq is not None, "has_number"
             step.expect.append((author, asker.author_version))
@@ -156,8 +155,11 @@ class EditDocument:
         changers: Mapping[Path, str],
         keeping: tuple[int, list[Key]],
         change: Key,
-    ) -> tuple[Step, EditOutcome, str | None]:
-        """Make the commit of an outcome, the answer, and why it may not be so. `keeping`: what `outlived` said of a further version; `change`: where the outcome is kept."""
+    ) -> tuple[Step, EditOutcome]:
+        """Make the commit of an outcome, and the answer. Raises: Refused (limit_exceeded: too much would be open).
+
+        `keeping`: what `outlived` said of a further version; `change`: where the outcome is kept.
+        """
         asking, loaded, head = attempt.asking, attempt.loaded, attempt.head
         timestamp = format_milliseconds(attempt.received_at)
         makes_version = bool(resolution.ops) or loaded.head is None
@@ -186,6 +188,7 @@ class EditDocument:
             step.decided = [*refreshed.superseded]
         superseded = list(step.decided)
         step.decided = [*superseded, *(each for each in conflicts if is_kept and each.status != "open")]
+        step.bound_open()
         if makes_version:
             step.entry = attempt.entry(resolution, version, conflicts if is_kept else (), timestamp, self._new_secret())
         if makes_version or (is_kept and conflicts):
@@ -195,7 +198,7 @@ class EditDocument:
                 oldest=keeping[0] if makes_version else head.oldest,
                 state=head.state,
                 hash=head.hash if step.entry is None else step.entry.hash,
-                open_conflicts=len(step.open_records),
+                open_conflicts=len(step.open_after().records),
                 data=resolution.document,
             )
         if makes_version:
@@ -228,7 +231,7 @@ class EditDocument:
         until = attempt.asker.now_ms + self._rules.keeping.outcomes_ms
         step.put.append(records.put(change, remembered, expires_at=until))
         step.expect.append((change, ABSENT))
-        return step, outcome, _crowd(loaded, step) if step.opened else None
+        return step, outcome
 
     def _tell(
         self,
@@ -280,17 +283,6 @@ class EditDocument:
                 step.events.append(teller.conflict(self._new_id("evt"), version, told, is_open=is_open))
         if superseded:
             step.events.append(teller.resolved(self._new_id("evt"), version, "superseded", superseded))
-
-
-def _crowd(loaded: Loaded, step: Step) -> str | None:
-    """Say why no more conflicts may be left open in a document, if that is so."""
-    count = len(step.open_records)
-    if count > MAX_OPEN:
-        return f"{count} conflicts would be open; at most {MAX_OPEN} may be"
-    size = loaded.open_bytes + sum(len(records.encode(each)) for each in step.opened)
-    if size > MAX_OPEN_BYTES:
-        return f"open conflicts would take {size} bytes; at most {MAX_OPEN_BYTES} are allowed"
-    return None
 
 
 def refusal(

@@ -155,7 +155,7 @@ class _Erasing:
         if not withdrawn and not refreshed:
             return 0
         step = Step(loaded=loaded, decided=withdrawn, refreshed=refreshed)
-        step.head = msgspec.structs.replace(head, open_conflicts=len(step.open_records))
+        step.head = msgspec.structs.replace(head, open_conflicts=len(step.open_after().records))
         if withdrawn:
             step.events.append(self._told(head.version, withdrawn, timestamp))
         if not isinstance(

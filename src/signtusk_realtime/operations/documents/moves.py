@@ -221,7 +221,7 @@ class MoveDocument:
         )
         step = Step(loaded=loaded, entry=entry, events=list(move.facts), decided=decided)
         step.head = msgspec.structs.replace(
-            head, version=header.version, state=move.to, hash=entry.hash, open_conflicts=len(step.open_records)
+            head, version=header.version, state=move.to, hash=entry.hash, open_conflicts=len(step.open_after().records)
         )
         lease = records.lease_key(loaded.document_id)
         if move.to == "correcting":

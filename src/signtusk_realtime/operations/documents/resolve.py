@@ -243,8 +243,10 @@ class ResolveConflicts:
             refreshed=refreshed.changed,
             decided=(*settled.records, *refreshed.superseded),
         )
+        step.bound_open()
+        open_conflicts = len(step.open_after().records)
         step.head = msgspec.structs.replace(
-            head, version=version, hash=entry.hash, open_conflicts=len(step.open_records), data=settled.document
+            head, version=version, hash=entry.hash, open_conflicts=open_conflicts, data=settled.document
         )
         teller = Teller(
             organization_id=call.log,

@@ -55,12 +55,19 @@ class Loaded:
     size: int = 0
     """Of its head as it is stored, in bytes."""
     open_records: tuple[ConflictRecord, ...] = ()
-    open_bytes: int = 0
-    """Of these as they are stored; never less than it is."""
+    open_sizes: dict[str, int] = field(default_factory=dict)
+    """Of each of these, by its id, in bytes as it is stored."""
+    entry_sizes: dict[int, int] = field(default_factory=dict)
+    """The same of `entries`, by version."""
     entries: dict[int, Entry] = field(default_factory=dict)
     versions: dict[int, Object] = field(default_factory=dict)
     received: tuple[int, str] | None = None
     """When an old version, which may have to go, was received (in the wire's form)."""
+
+    @property
+    def open_bytes(self) -> int:
+        """What the open conflicts take as they are stored."""
+        return sum(self.open_sizes.values())
 
     @property
     def weight(self) -> int:
@@ -71,7 +78,7 @@ class Loaded:
     def held_bytes(self) -> int:
         """About what it takes in memory: values take eight times what they are as text, and versions share most of theirs."""
         versions = self.size * len(self.versions)
-        return 8 * self.weight + versions + 4 * weight_of(self.entries.values())
+        return 8 * (self.weight + sum(self.entry_sizes.values())) + versions
 
     @property
     def known(self) -> Known:
@@ -86,16 +93,18 @@ class Loaded:
         open_records: Sequence[ConflictRecord],
         entry: Entry | None,
         *,
-        more_bytes: int = 0,
+        open_sizes: dict[str, int],
+        entry_size: int,
     ) -> None:
-        """Take in what was committed. `more_bytes`: of the open records that were put."""
-        self.open_bytes = self.open_bytes + more_bytes if open_records else 0
+        """Take in what was committed; the sizes are bytes as stored."""
+        self.open_sizes = open_sizes
         if self.head is not None:
             self.versions[self.head.version] = self.head.data
         if entry is not None:
             self.entries[entry.header.version] = entry
+            self.entry_sizes[entry.header.version] = entry_size
         self.head, self.revision, self.open_records = head, revision, tuple(open_records)
-        for cache in (self.entries, self.versions):
+        for cache in (self.entries, self.entry_sizes, self.versions):
             cache.pop(head.version - RECENT, None)
             if len(cache) >= 2 * RECENT:
                 # Older ones that were read for somebody who was far behind.
@@ -153,7 +162,7 @@ class DocumentStore:
             snapshot.top.position,
             _bytes_of(found),
             open_records,
-            _bytes_of(opened),
+            {str(each.conflict_id): len(record.value) for each, record in zip(open_records, opened, strict=True)},
         )
 
     async def asker(self, log: LogName, lease: Key, change: Key | None = None, author: Key | None = None) -> Asker:
@@ -175,7 +184,8 @@ class DocumentStore:
         """Give the entries of these versions, both included, in order. Raises: Unavailable, Refused (compacted)."""
         missing = [version for version in range(first, last + 1) if version not in loaded.entries]
         if missing:
-            for entry in await self.read_entries(log, loaded.document_id, missing[0], missing[-1]):
+            sizes = loaded.entry_sizes
+            for entry in await self.read_entries(log, loaded.document_id, missing[0], missing[-1], sizes=sizes):
                 loaded.entries[entry.header.version] = entry
         try:
             return [loaded.entries[version] for version in range(first, last + 1)]
@@ -183,11 +193,18 @@ class DocumentStore:
             raise compacted(int(str(error))) from None
 
     async def read_entries(
-        self, log: LogName, document_id: str, first: int, last: int, *, max_bytes: int | None = None
+        self,
+        log: LogName,
+        document_id: str,
+        first: int,
+        last: int,
+        *,
+        max_bytes: int | None = None,
+        sizes: dict[int, int] | None = None,
     ) -> list[Entry]:
         """Read the entries of these versions as far as they are kept, in order. Raises: Unavailable.
 
-        With `max_bytes` it ends behind the first that exceeds them.
+        With `max_bytes` it ends behind the first that exceeds them. `sizes` is filled, by version, with how large each is stored.
         """
         found: list[Entry] = []
         limit, read = FIRST_PAGE, 0
@@ -196,7 +213,10 @@ class DocumentStore:
             page = (await self.engine.records(log, [query])).results[0]
             size = _bytes_of(page)
             read += size
-            found += await self._workshop.do(partial(_decode_entries, page), size=size)
+            entries = await self._workshop.do(partial(_decode_entries, page), size=size)
+            found += entries
+            if sizes is not None:
+                sizes.update((e.header.version, len(r.value)) for e, r in zip(entries, page, strict=True))
             if len(page) < limit or (max_bytes is not None and read >= max_bytes):
                 break
             first = found[-1].header.version + 1

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from msgspec import UNSET
 
-from signtusk_realtime.operations.documents import edit as editing
-from signtusk_realtime.operations.documents import lanes, read
-from tests.support.desks import Desk, member
+from signtusk_realtime.documents.refusals import Refused
+from signtusk_realtime.events.log import LogName
+from signtusk_realtime.operations.documents import commits, lanes, read
+from tests.support.desks import ORGANIZATION, Desk, member
 
 pytestmark = pytest.mark.virtual_clock
 
@@ -24,7 +25,7 @@ async def _clashing(desk: Desk, fields: int, value: Any = 2) -> Any:
 
 async def test_more_open_conflicts_than_allowed_are_refused(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """An edit that would leave too many open is refused, and leaves nothing; what is open stays what is counted."""
-    monkeypatch.setattr(editing, "MAX_OPEN", 5)
+    monkeypatch.setattr(commits, "MAX_OPEN", 5)
     assert (await _clashing(desk, 4)).status == "parked"
     before = await desk.documents.conflicts(member("ann"), "d1", with_decided=False)
     refused = await desk.edit("eve", baseVersion=1, changes=dict.fromkeys(("n0", "n1"), 3), strategy="manual")
@@ -37,13 +38,87 @@ async def test_more_open_conflicts_than_allowed_are_refused(desk: Desk, monkeypa
 
 async def test_open_conflicts_are_bounded_in_bytes(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """A few that hold much are as much work as many; once decided they count no more."""
-    monkeypatch.setattr(editing, "MAX_OPEN_BYTES", 20_000)
+    monkeypatch.setattr(commits, "MAX_OPEN_BYTES", 20_000)
     assert (await _clashing(desk, 1, "x" * 9000)).status == "parked"
     large = {"n0": "y" * 9000}
     refused = await desk.edit("eve", baseVersion=1, changes=large, strategy="manual")
     assert (refused.status, refused.code) == ("refused", "limit_exceeded")
     await desk.resolve(resolution="reject")
     assert (await desk.edit("eve", baseVersion=1, changes=large, strategy="manual")).status == "parked"
+
+
+@pytest.mark.parametrize("by", ["edit", "decision"])
+async def test_refreshing_open_records_is_bounded_by_bytes_as_opening_is(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    """Many open records of one place follow its value: a large one counts for each of them, and is refused as a whole."""
+    monkeypatch.setattr(commits, "MAX_OPEN_BYTES", 14_000)
+    await desk.create(n=0)
+    await desk.edit("ann", baseVersion=1, changes={"n": 1})
+    for number in range(20):
+        outcome = await desk.edit("bob", baseVersion=1, changes={"n": f"v{number}"}, strategy="manual")
+        assert outcome.status == "parked"
+    before, head = await desk.opened(), await desk.read()
+    large = "x" * 1000
+    if by == "edit":
+        refused = await desk.edit("ann", baseVersion=2, changes={"n": large})
+        assert (refused.status, refused.code, refused.version) == ("refused", "limit_exceeded", 2)
+    else:
+        first = {"conflictId": before[0]["conflictId"], "rev": before[0]["rev"], "take": "value", "value": large}
+        with pytest.raises(Refused) as caught:
+            await desk.resolve(decisions=[first])
+        assert caught.value.code == "limit_exceeded"
+    assert (await desk.opened(), await desk.read()) == (before, head)
+    assert (await desk.edit("ann", baseVersion=2, changes={"n": "small"})).status == "applied"
+    assert [each["currentValue"] for each in await desk.opened()] == ["small"] * 20
+
+
+async def test_what_grows_no_further_passes(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where more is open than may be, whatever the reason, an edit that leaves less is not held up; one that leaves more is."""
+    assert (await _clashing(desk, 4, "x" * 1000)).status == "parked"
+    monkeypatch.setattr(commits, "MAX_OPEN", 2)
+    monkeypatch.setattr(commits, "MAX_OPEN_BYTES", 1000)
+    refused = await desk.edit("ann", baseVersion=2, changes={"n0": "longer"})
+    assert (refused.status, refused.code) == ("refused", "limit_exceeded")
+    assert (await desk.edit("ann", baseVersion=2, changes={"n0": 7, "n1": "x" * 1000})).status == "applied"
+    assert len(await desk.opened()) == 3
+
+
+async def test_what_commits_leave_in_memory_is_what_the_store_would_give(desk: Desk) -> None:
+    """Opened, refreshed, superseded, decided: what a lane knows of a document and its sizes is what a fresh load would say."""
+    await _clashing(desk, 4)
+    await desk.edit("ann", baseVersion=2, changes={"n0": "longer", "n1": 2})
+    first = (await desk.opened())[0]
+    await desk.resolve(decisions=[{"conflictId": first["conflictId"], "rev": first["rev"], "take": "incoming"}])
+    await desk.edit("ann", baseVersion=4, changes={"n2": 5})
+    log, store = LogName(ORGANIZATION), desk.documents.store
+    async with desk.documents.edits._lanes.turn(log, "d1") as lane:
+        held, stored, sizes = lane.loaded, await store.load(log, "d1"), dict[int, int]()
+        await store.read_entries(log, "d1", 4, 5, sizes=sizes)
+    assert held is not None
+    assert (held.head, held.revision, held.size) == (stored.head, stored.revision, stored.size)
+    assert {str(each.conflict_id): each for each in held.open_records} == {
+        str(each.conflict_id): each for each in stored.open_records
+    }
+    assert held.open_sizes == stored.open_sizes and len(held.open_sizes) == 2
+    assert held.entry_sizes == sizes
+
+
+async def test_entries_read_for_somebody_far_behind_are_counted_in_memory(desk: Desk) -> None:
+    """What is held of a document's past counts as it is stored: few operations may hold much."""
+    await desk.create(text="")
+    for version in range(1, 20):
+        await desk.edit("ann", baseVersion=version, changes={"text": f"{version % 10}" * 10_000})
+    await desk.edit("ann", baseVersion=20, changes={"text": ""})
+    held = desk.documents.edits._lanes
+    held.forget(LogName(ORGANIZATION), "d1")
+    await desk.edit("bob", baseVersion=21, changes={"title": "t"})
+    (lane,) = held._lanes.values()
+    assert lane.loaded is not None
+    before = lane.size
+    assert before < 20_000
+    await desk.edit("bob", baseVersion=2, changes={"text": "another"})
+    assert lane.size == lane.loaded.held_bytes > 8 * 19 * 10_000
 
 
 @pytest.mark.parametrize("how", ["refused", "repeated", "applied"])
