@@ -27,7 +27,7 @@ from tests.support.engines import ManualClock
 from tests.support.lives import RETENTION, Line, Reader, World
 from tests.support.samples import sample_event
 from tests.support.scenes import HAPPENINGS, READERS, WISHES
-from tests.support.stores import STORES, Store
+from tests.support.stores import SERVED, STORES, Store
 
 EXAMPLES = int(os.environ.get("EXAMPLES", "30"))
 STEPS = int(os.environ.get("STEPS", "50"))
@@ -393,8 +393,7 @@ class NothingLost(RuleBasedStateMachine):
 def _cases() -> Iterator[tuple[str, type]]:
     for name, make_store in STORES.items():
         machine = type(f"NothingLostIn{name}", (NothingLost,), {"make_store": staticmethod(make_store)})
-        # Over a real server every step is a round trip.
-        examples = max(EXAMPLES // 5, 1) if name == "Valkey" else EXAMPLES
+        examples = max(EXAMPLES // 5, 1) if name in SERVED else EXAMPLES
         machine.TestCase.settings = settings(max_examples=examples, stateful_step_count=STEPS)
         yield f"TestNothingLostIn{name}", machine.TestCase
 

@@ -187,10 +187,19 @@ ENGINES: Final = _with_redis(
 )
 
 
-SHARED: Final[dict[str, Callable[[int], list[World]]]] = {
-    "valkey": lambda count: _together([shared_server().url], count),
-    "valkey-cluster": lambda count: _together(shared_cluster().urls, count),
-}
+def _with_shared_redis(makers: dict[str, Callable[[int], list[World]]]) -> dict[str, Callable[[int], list[World]]]:
+    binary = shutil.which("redis-server")
+    if binary is not None:
+        makers["redis"] = lambda count: _together([shared_redis(binary).url], count)
+    return makers
+
+
+SHARED: Final = _with_shared_redis(
+    {
+        "valkey": lambda count: _together([shared_server().url], count),
+        "valkey-cluster": lambda count: _together(shared_cluster().urls, count),
+    }
+)
 """Engines that several nodes may have over the same logs: makers of that many."""
 
 

@@ -12,7 +12,7 @@ import shutil
 import ssl
 import tempfile
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from functools import partial
 from pathlib import Path
@@ -32,7 +32,7 @@ from signtusk_realtime.engines.sqlite.restore import restore
 from signtusk_realtime.errors import Unavailable
 from signtusk_realtime.events.log import Retention
 from tests.support.clock import VirtualClockLoop
-from tests.support.valkey import fresh_prefix, shared_server
+from tests.support.valkey import fresh_prefix, shared_cluster, shared_redis, shared_server
 
 QUIET_TURNS: Final = 50
 """Turns of the loop in which nothing is asked, after which nothing will be until time passes."""
@@ -211,7 +211,7 @@ def _sqlite_memory(retention: Retention, clock: Callable[[], int]) -> Store:
 class _WatchedLink(Link):
     """A link to a real server under the virtual clock, which stands still while an answer is awaited."""
 
-    def __init__(self, store: ValkeyStore, **options: Any) -> None:
+    def __init__(self, store: ServedStore, **options: Any) -> None:
         super().__init__(**options)
         store.links.add(self)
         self._store = store
@@ -237,13 +237,14 @@ def _virtual() -> VirtualClockLoop:
     return loop
 
 
-class ValkeyStore:
-    """The engine over a real server that the tests share, under a prefix of its own."""
+class ServedStore:
+    """The engine over real servers that the tests share, under a prefix of its own."""
 
     keeps = True
     backs_up = has_backup = False
 
-    def __init__(self, retention: Retention, clock: Callable[[], int]) -> None:
+    def __init__(self, urls: Sequence[str], retention: Retention, clock: Callable[[], int]) -> None:
+        self._urls = urls
         self.links: WeakSet[_WatchedLink] = WeakSet()
         self.asked: list[asyncio.Future[Reply]] = []
         self.is_dead = False
@@ -257,9 +258,7 @@ class ValkeyStore:
 
     def open(self) -> Engine:
         self.is_dead = False
-        self._engine = RedisEngine(
-            [shared_server().url], prefix=self._prefix, retention=self._retention, clock=self._clock
-        )
+        self._engine = RedisEngine(self._urls, prefix=self._prefix, retention=self._retention, clock=self._clock)
         return self._engine
 
     async def tidy(self) -> None:
@@ -294,8 +293,30 @@ class ValkeyStore:
         self._patch.undo()
 
 
-STORES: Final[dict[str, Callable[[Retention, Callable[[], int]], Store]]] = {
-    "SqliteFile": _sqlite_file,
-    "SqliteMemory": _sqlite_memory,
-    "Valkey": ValkeyStore,
-}
+def _valkey(retention: Retention, clock: Callable[[], int]) -> Store:
+    return ServedStore([shared_server().url], retention, clock)
+
+
+def _valkey_cluster(retention: Retention, clock: Callable[[], int]) -> Store:
+    return ServedStore(shared_cluster().urls, retention, clock)
+
+
+def _with_redis(makers: dict[str, MakeStore]) -> dict[str, MakeStore]:
+    """Add Redis itself where it is installed."""
+    binary = shutil.which("redis-server")
+    if binary is not None:
+        makers["Redis"] = lambda retention, clock: ServedStore([shared_redis(binary).url], retention, clock)
+    return makers
+
+
+MakeStore = Callable[[Retention, Callable[[], int]], Store]
+SERVED: Final = frozenset({"Valkey", "ValkeyCluster", "Redis"})
+"""Those over which every step is a round trip."""
+STORES: Final = _with_redis(
+    {
+        "SqliteFile": _sqlite_file,
+        "SqliteMemory": _sqlite_memory,
+        "Valkey": _valkey,
+        "ValkeyCluster": _valkey_cluster,
+    }
+)
