@@ -122,7 +122,7 @@ def test_every_operation_in_a_frame_of_nats_counts(build: Path, loop: tuple[str,
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--say", "SUB not..one 1\r\nPING\r\n"), "-ERR 'Invalid Subject'"),
+        (("--say", "HELLO\r\n"), "-ERR 'Unknown Protocol Operation'"),
         (("--publish-path", "not one subject"), "the server closed a publisher's connection"),
     ],
     ids=["subscription", "publication"],
