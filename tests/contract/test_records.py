@@ -166,6 +166,28 @@ async def test_ranges(world: World) -> None:
     assert await found("", "z", 0) == []
 
 
+async def test_ranges_of_so_many_bytes(world: World) -> None:
+    """With `max_bytes` a range ends with the record whose value reaches them; `limit` holds too, and what has expired counts for nothing."""
+    sizes = [3, 0, 4, 300_000, 1, 1]
+    await put(world, *(Record("c", f"k{n}", b"x" * size, 12) for n, size in enumerate(sizes)))
+    await put(world, Record("c", "k0a", b"x" * 9, 1, START_MS + 5))
+    world.clock.now += 10
+
+    async def found(limit: int, most: int, *, descending: bool = False) -> str:
+        return "".join(r.key[1:] for r in await find(world, Range("c", "", "z", limit, descending, most)))
+
+    assert await found(99, 1) == "0"
+    assert await found(99, 3) == "0"
+    assert await found(99, 4) == "012"
+    assert await found(99, 7) == "012"
+    assert await found(99, 8) == "0123"
+    assert await found(2, 8) == "01"
+    assert await found(99, 300_008) == "01234"
+    assert await found(99, 1 << 40) == "012345"
+    assert await found(99, 2, descending=True) == "54"
+    assert await found(99, 3, descending=True) == "543"
+
+
 async def test_records_belong_to_their_log(world: World) -> None:
     """The same address in another log is another record."""
     await put(world, Record(*DOCUMENT, b"1", 1))

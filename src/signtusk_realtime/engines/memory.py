@@ -10,6 +10,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import NamedTuple, ParamSpec
 
 from signtusk_realtime.engines.engine import Sink
@@ -230,4 +231,8 @@ def _answer(live: Sequence[Record], query: Exact | Range) -> Sequence[Record]:
         return [record for record in live if (record.collection, record.key) == (query.collection, query.key)]
     found = [r for r in live if r.collection == query.collection and query.first <= r.key <= query.last]
     found.sort(key=lambda record: record.key, reverse=query.descending)
-    return found[: query.limit]
+    found = found[: query.limit]
+    if query.max_bytes is not None:
+        upto = accumulate((len(record.value) for record in found[:-1]), initial=0)
+        found = [record for record, before in zip(found, upto, strict=False) if before < query.max_bytes]
+    return found

@@ -152,13 +152,17 @@ class Exact(NamedTuple):
 
 
 class Range(NamedTuple):
-    """A query for the records of a collection whose keys lie in `first` ≤ key ≤ `last` (by code points), at most `limit`."""
+    """A query for the records of a collection whose keys lie in `first` ≤ key ≤ `last` (by code points), at most `limit`.
+
+    With `max_bytes` it ends with the record whose value makes them that many, or more.
+    """
 
     collection: str
     first: str
     last: str
     limit: int
     descending: bool = False
+    max_bytes: int | None = None
 
 
 class Snapshot(NamedTuple):

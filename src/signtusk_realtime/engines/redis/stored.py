@@ -73,7 +73,8 @@ def query_arguments(queries: Sequence[Exact | Range]) -> list[Argument]:
             written += ("x", member_of(query.collection, query.key))
         else:
             first, last = member_of(query.collection, query.first), member_of(query.collection, query.last)
-            written += ("r", first, last, query.limit, int(query.descending))
+            most = "" if query.max_bytes is None else query.max_bytes
+            written += ("r", first, last, query.limit, int(query.descending), most)
     return written
 
 

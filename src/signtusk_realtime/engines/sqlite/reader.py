@@ -11,6 +11,7 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import accumulate
 from typing import Final
 
 from signtusk_realtime.engines.sqlite.layout import (
@@ -56,6 +57,20 @@ _ASCENDING: Final = """
 _DESCENDING: Final = """
     SELECT group_concat(hex(key) || ',' || hex(value) || ',' || version || ',' || coalesce(expires_at, ''), ';') FROM (
         SELECT key, value, version, expires_at FROM records
+        WHERE log = ? AND collection = ? AND key BETWEEN ? AND ? AND (expires_at IS NULL OR expires_at > ?)
+        ORDER BY key DESC LIMIT ?
+    )
+"""
+_SIZES_ASCENDING: Final = """
+    SELECT group_concat(size) FROM (
+        SELECT length(value) AS size FROM records
+        WHERE log = ? AND collection = ? AND key BETWEEN ? AND ? AND (expires_at IS NULL OR expires_at > ?)
+        ORDER BY key ASC LIMIT ?
+    )
+"""
+_SIZES_DESCENDING: Final = """
+    SELECT group_concat(size) FROM (
+        SELECT length(value) AS size FROM records
         WHERE log = ? AND collection = ? AND key BETWEEN ? AND ? AND (expires_at IS NULL OR expires_at > ?)
         ORDER BY key DESC LIMIT ?
     )
@@ -118,7 +133,12 @@ class Reader:
             descending = False
         else:
             statement = _DESCENDING if query.descending else _ASCENDING
-            arguments = (log_id, query.collection, query.first, query.last, now, query.limit)
+            limit = query.limit
+            if query.max_bytes is not None:
+                sizes = _SIZES_DESCENDING if query.descending else _SIZES_ASCENDING
+                asked = (log_id, query.collection, query.first, query.last, now, limit)
+                limit = _reaching(self.connection.execute(sizes, asked).fetchone()[0] or "", query.max_bytes)
+            arguments = (log_id, query.collection, query.first, query.last, now, limit)
             descending = query.descending
         records = decode_records(query.collection, self.connection.execute(statement, arguments).fetchone()[0])
         records.sort(key=lambda record: record.key, reverse=descending)
@@ -155,3 +175,9 @@ def _fitting(sizes: list[int], max_bytes: int, *, may_be_none: bool) -> tuple[in
         max_bytes -= size
         count += 1
     return count, max_bytes
+
+
+def _reaching(sizes: str, max_bytes: int) -> int:
+    """Count the first values, of these sizes, up to the one by which they have `max_bytes`."""
+    upto = accumulate((int(size) for size in sizes.split(",") if size), initial=0)
+    return sum(before < max_bytes for before in list(upto)[:-1])
