@@ -26,6 +26,7 @@ class Work:
     pinned: bool = True
     durability: str = "full"
     connections: int = 0
+    subscribes: bool = True  # otherwise a connection is ready when it is upgraded
     load_share: float | None = None  # open loop at this share of the server's own capacity
     limit_s: float = 300.0
 
@@ -117,6 +118,21 @@ def _memory_works(short: bool) -> tuple[Work, ...]:
     )
 
 
+_CONNECTING = ("--connections", "4000", "--warm-connections", "500", "--hold", "0.3", "--timeout", "120")
+
+
+def _handshake_works(_short: bool) -> tuple[Work, ...]:
+    servers = (OURS, FLOOR, SOCKETIO, *ON_WEBSOCKET)
+    return (Work("WebSocket", (*_CONNECTING, "--checks", "0"), servers, subscribes=False),)
+
+
+def _connect_works(_short: bool) -> tuple[Work, ...]:
+    return (
+        Work("WebSocket", _CONNECTING, (OURS, FLOOR, SOCKETIO, *ON_WEBSOCKET)),
+        Work("event stream", _CONNECTING, (OURS, FLOOR, *ON_EVENT_STREAM), "event-stream"),
+    )
+
+
 def _latency_works(short: bool) -> tuple[Work, ...]:
     seconds = "4" if short else "10"
     return tuple(
@@ -156,6 +172,15 @@ def _publish(name: str, title: str, burst: int, goal: Goal) -> Claim:
         Column("server_busy", "server busy", "{:.2f}"),
     )
     return Claim(name, title, SOCKETIO, columns, (goal,), _publish_works(burst))
+
+
+def _connecting(name: str, title: str, goal: Goal, works: Callable[[bool], tuple[Work, ...]]) -> Claim:
+    columns = (
+        Column("connect_cpu_us", "server CPU µs per connection"),
+        Column("connects_per_s", "connections per second"),
+        Column("generator_busy", "generator busy", "{:.2f}"),
+    )
+    return Claim(name, title, FLOOR, columns, (goal,), works)
 
 
 def _steady(name: str, title: str, window: int, goals: tuple[Goal, ...], servers: tuple[Server, ...]) -> Claim:
@@ -206,6 +231,18 @@ CLAIMS = (
         (Goal("at most 4 KB RSS each", "rss_kb_per_connection", 4, at_least=False),),
         _memory_works,
         rounds=(3, 1),
+    ),
+    _connecting(
+        "handshake",
+        "Upgrading, 64 connections at a time (ours says `connected` with it)",
+        Goal("at most 75 µs", "connect_cpu_us", 75, at_least=False),
+        _handshake_works,
+    ),
+    _connecting(
+        "connect",
+        "Connecting until it is subscribed, 64 connections at a time",
+        Goal("at most 75 µs for the handshake and 40 for the rest", "connect_cpu_us", 115, at_least=False),
+        _connect_works,
     ),
     Claim(
         "latency",

@@ -77,7 +77,8 @@ def _measure(turn: Turn, server: Server, options: Sequence[str], row: results.Ro
     server_cpu, generator_cpu = turn.cpus()
     work = turn.work
     with running(server, server_cpu, work.durability) as target:
-        all_options = (*server.generator_options(work.transport, turn.message_bytes), *options)
+        reaching = server.generator_options(work.transport, turn.message_bytes, subscribes=work.subscribes)
+        all_options = (*reaching, *options)
         if row is not None and not row.commands:
             row.commands = [target.command, shown(generator.command(target, all_options, generator_cpu))]
         return generator.measure(target, all_options, generator_cpu, work.limit_s)

@@ -52,11 +52,13 @@ class Server:
     publishes_apart: bool = False  # on the port above its own
     missing: Callable[[], str | None] = lambda: None  # what is not installed; None where all is there
 
-    def generator_options(self, transport: str, message_bytes: int) -> tuple[str, ...]:
-        """Return what the generator must be told to subscribe by `transport` and to publish."""
+    def generator_options(self, transport: str, message_bytes: int, *, subscribes: bool = True) -> tuple[str, ...]:
+        """Return what the generator must be told to subscribe by `transport`, or only to be upgraded, and to publish."""
         subscribing = self.websocket if transport == "websocket" else self.event_stream
         if subscribing is None:
             raise ValueError(f"{self.name} has no {transport}")
+        if not subscribes and "--await" in subscribing:
+            subscribing = subscribing[: subscribing.index("--await")]
         return (*subscribing, *self.publishing(message_bytes))
 
 
