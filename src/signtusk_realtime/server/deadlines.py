@@ -3,13 +3,17 @@
 Owns: who has to be done until when.   Not: what happens to those who are late.
 Rule 1: one timer for all, and none while nobody waits; adding and taking out cost a place in a dict.
 Rule 2: what is late is told once, and is then no longer watched.
+Rule 3: thousands that are late at once are told some a turn of the loop, so that nobody else waits for all of them.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
+
+MOST_A_TURN: Final = 16
+"""How many are told before others have their turn."""
 
 T = TypeVar("T")
 
@@ -63,7 +67,7 @@ class Deadlines(Generic[T]):
         now = loop.time() + 0.001
         late: list[T] = []
         for one, due in self._due.items():
-            if due > now:
+            if due > now or len(late) == MOST_A_TURN:
                 break
             late.append(one)
         for one in late:

@@ -23,7 +23,7 @@ from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 from signtusk_realtime.errors import InvalidInput
 from signtusk_realtime.server.entrance import NativeProtocol
 from signtusk_realtime.server.goodbye import say_no_more
-from signtusk_realtime.server.intake import SLICE_BYTES, Intake
+from signtusk_realtime.server.intake import HEAD_END, SLICE_BYTES, Intake
 from signtusk_realtime.server.origins import VARY
 from signtusk_realtime.server.problems import Problem, encode_response, problem, problem_of
 from signtusk_realtime.server.request import RequestHead, announced_bytes, settle_head, target_of
@@ -112,17 +112,19 @@ class Front(HttpToolsProtocol):
             if self.pipeline:
                 self._wait(data[start:])
                 break
-            end = start + self._slice_bytes()
+            end = self._slice_end(data, start)
             self._unset_keepalive_if_required()
             self._feed(data[start:end])
             start = end
         if self._hand_over is not None:
             self._try_hand_over()
 
-    def _slice_bytes(self) -> int:
-        # Of a body nothing can come that is not part of it.
+    def _slice_end(self, data: bytes, start: int) -> int:
+        # Of a body nothing can come that is not part of it, nor of a head behind its end.
         body_bytes = self._announced_bytes - self._body_bytes if self._in_body else 0
-        return max(min(SLICE_BYTES, self._fronts.limits.head_bytes), body_bytes)
+        end = start + max(min(SLICE_BYTES, self._fronts.limits.head_bytes), body_bytes)
+        head_end = -1 if self._in_body else data.find(HEAD_END, start, end)
+        return end if head_end < 0 else head_end + len(HEAD_END)
 
     def _wait(self, data: bytes) -> None:
         if self._hand_over is not None:
@@ -270,8 +272,8 @@ class Front(HttpToolsProtocol):
             elif self._hand_over is not None:
                 self._try_hand_over()
         elif not self.pipeline:
-            # Ordering: the last that waited is being answered, and now the next may wait. In a turn of its own: others have theirs in between.
-            self.loop.call_soon(self._read_on)
+            # Ordering: the last that waited is being answered, and now the next may wait.
+            self._fronts.turnstile.enter(self._read_on)
 
     @property
     def _is_answering(self) -> bool:

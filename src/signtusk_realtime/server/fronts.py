@@ -1,6 +1,6 @@
 """What all connections of a server share while they speak HTTP.
 
-Owns: their bounds, the native paths, three timers, who is there, and how all of them are told to end.   Not: one connection (front.py).
+Owns: their bounds, the native paths, three timers, whose pipelined requests are next, who is there, and how all of them are told to end.   Not: one connection (front.py).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from uvicorn.server import ServerState
 from signtusk_realtime.server.deadlines import Deadlines
 from signtusk_realtime.server.entrance import NativeProtocol, ServerLimits
 from signtusk_realtime.server.front import Front
+from signtusk_realtime.server.intake import Turnstile
 from signtusk_realtime.server.problems import HeaderPairs
 
 
@@ -56,6 +57,7 @@ class Fronts:
         self.heads: Deadlines[Front] = Deadlines(limits.head_timeout_s, Front.head_late)
         self.bodies: Deadlines[Front] = Deadlines(limits.body_timeout_s, Front.body_late)
         self.endings: Deadlines[Front] = Deadlines(limits.close_timeout_s, Front.ending_late)
+        self.turnstile = Turnstile()
         self.is_stopping = False
 
     def make(self) -> Front:

@@ -1,21 +1,48 @@
 """How much of a connection's HTTP is taken in at once, and what waits meanwhile.
 
-Owns: pausing and resuming to read, the bytes that wait for answers.   Not: what the bytes say (front.py).
+Owns: pausing and resuming to read, the bytes that wait for answers, whose turn it is.   Not: what the bytes say (front.py).
 Rule 1: while requests wait for the answers before theirs nothing more is read, whoever wants to resume; what was read already waits as bytes.
 Rule 2: so whoever sends requests without end costs as much memory as a slice of them can make, and is served as fast as the answers are taken.
+Rule 3: of all connections whose requests wait, one reads on in a turn of the loop, so that many are no more of a burden to others than one.
 Why slices: the parser cannot be stopped between two requests of one piece, and a request that waits costs two hundred times its bytes.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sized
+from collections import deque
+from collections.abc import Callable, Sized
 from typing import Final
 
 from uvicorn.protocols.http.flow_control import FlowControl
 
 SLICE_BYTES: Final = 1024
 """Handed to the parser at once: most heads whole, and some forty requests at most."""
+
+HEAD_END: Final = b"\r\n\r\n"
+"""What a head ends with, and mostly so does what is handed to the parser with it: then no request behind it is made before its turn."""
+
+
+class Turnstile:
+    """Calls those who enter, one in a turn of the loop, in order."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Callable[[], None]] = deque()
+
+    def enter(self, proceed: Callable[[], None]) -> None:
+        """Have `proceed` called in a later turn."""
+        self._waiting.append(proceed)
+        if len(self._waiting) == 1:
+            asyncio.get_running_loop().call_soon(self._turn)
+
+    def _turn(self) -> None:
+        proceed = self._waiting[0]
+        try:
+            proceed()
+        finally:
+            self._waiting.popleft()
+            if self._waiting:
+                asyncio.get_running_loop().call_soon(self._turn)
 
 
 class Intake(FlowControl):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 
 import pytest
 
-from signtusk_realtime.server.deadlines import Deadlines
+from signtusk_realtime.server.deadlines import MOST_A_TURN, Deadlines
 from tests.support.clock import elapse
 
 pytestmark = pytest.mark.virtual_clock
@@ -75,3 +76,26 @@ async def test_there_is_one_timer_at_most_and_none_after_close() -> None:
 
 def _timers(loop: asyncio.AbstractEventLoop) -> int:
     return sum(not handle.cancelled() for handle in loop._scheduled)  # type: ignore[attr-defined]
+
+
+async def test_many_that_are_late_at_once_are_told_some_a_turn() -> None:
+    """However many are late together, somebody else is served after each `MOST_A_TURN` of them."""
+    told: list[int] = []
+    seen: list[int] = []
+
+    def tell(one: int) -> None:
+        told.append(one)
+        if one == 0:
+            asyncio.get_running_loop().call_soon(look)
+
+    def look() -> None:
+        seen.append(len(told))
+        if len(told) < 3 * MOST_A_TURN:
+            asyncio.get_running_loop().call_soon(look)
+
+    deadlines = Deadlines(10.0, tell)
+    for one in range(3 * MOST_A_TURN):
+        deadlines.add(one)
+    await elapse(11)
+    assert told == list(range(3 * MOST_A_TURN))
+    assert max(after - before for before, after in itertools.pairwise([0, *seen])) == MOST_A_TURN
