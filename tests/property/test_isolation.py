@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
@@ -180,8 +181,9 @@ class Neighbours(RuleBasedStateMachine):
         self.estate.end()
 
 
+@pytest.mark.timeout(900)
 def test_nothing_crosses() -> None:
     """No canary is shown to anybody who may not see it, and in the end everybody has been shown all that he may see."""
     run_state_machine_as_test(
-        Neighbours, settings=settings(max_examples=max(5, settings().max_examples // 4), stateful_step_count=40)
+        Neighbours, settings=settings(max_examples=max(5, settings().max_examples // 8), stateful_step_count=40)
     )
