@@ -185,5 +185,5 @@ class Neighbours(RuleBasedStateMachine):
 def test_nothing_crosses() -> None:
     """No canary is shown to anybody who may not see it, and in the end everybody has been shown all that he may see."""
     run_state_machine_as_test(
-        Neighbours, settings=settings(max_examples=max(5, settings().max_examples // 8), stateful_step_count=40)
+        Neighbours, settings=settings(max_examples=max(5, settings().max_examples // 4), stateful_step_count=40)
     )
