@@ -22,7 +22,9 @@ class Agenda:
     def __init__(self) -> None:
         self._acts: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = count()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._planned_at = 0.0
+        """When the timer ends. Its handle does not say: uvloop gives one without a time for what is due at once."""
         self._is_closed = False
 
     def after(self, wait_s: float, act: Callable[[], None]) -> None:
@@ -32,7 +34,7 @@ class Agenda:
         loop = asyncio.get_running_loop()
         at = loop.time() + wait_s
         heapq.heappush(self._acts, (at, next(self._numbers), act))
-        if self._timer is None or at < self._timer.when():
+        if self._timer is None or at < self._planned_at:
             self._plan(loop)
 
     def close(self) -> None:
@@ -46,7 +48,10 @@ class Agenda:
     def _plan(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = loop.call_at(self._acts[0][0], self._turn, loop) if self._acts else None
+        self._timer = None
+        if self._acts:
+            self._planned_at = self._acts[0][0]
+            self._timer = loop.call_at(self._planned_at, self._turn, loop)
 
     def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = None
