@@ -16,6 +16,11 @@ from docs_examples import ROOT, WORDS
 from signtusk_realtime.documents.paths import pointer
 from signtusk_realtime.documents.policy import SHIPPED, Policy
 from signtusk_realtime.documents.states import STATES, is_allowed
+from signtusk_realtime.documents.values import MAX_DEPTH, MAX_DOCUMENT_BYTES, MAX_PATHS
+from signtusk_realtime.operations.documents.lanes import MOST_WAITING
+from signtusk_realtime.operations.documents.read import MAX_ANSWER_BYTES, MAX_CONFLICTS
+from signtusk_realtime.operations.documents.store import MAX_OPEN, MAX_OPEN_BYTES
+from signtusk_realtime.server.http.documents import MAX_EDIT_BYTES, MAX_LIMIT
 
 CASES: Final = json.loads((ROOT / "tests" / "support" / "conflict_cases.json").read_text(encoding="utf-8"))
 ORDERS: Final = (("first", "second"), ("second", "first"))
@@ -33,6 +38,7 @@ def conflicts_page() -> str:
     parts += ["## Which version an edit was made on", said["bases"].strip(), _bases()]
     parts += ["## States", said["states"].strip(), _states()]
     parts += ["## Policies", said["policies"].strip(), *map(_policy, SHIPPED.values())]
+    parts += ["## Limits", said["limits"].strip(), _limits()]
     return "\n\n".join(parts) + "\n"
 
 
@@ -74,6 +80,27 @@ def _conflict(conflict: dict) -> str:
         said.append(f"suggested {_code(conflict['suggested'])}")
     said += [f"hunk {_code([hunk['base'], hunk['current'], hunk['incoming']])}" for hunk in conflict.get("hunks", ())]
     return ", ".join(said)
+
+
+def _limits() -> str:
+    depth = f"{MAX_DEPTH}, the document itself counts as 1"
+    rows = [
+        ["a document, as compact JSON in UTF-8", _bytes(MAX_DOCUMENT_BYTES), "`document_too_large`"],
+        ["its nesting", depth, "`limit_exceeded`"],
+        ["what one edit sets and deletes", f"{MAX_PATHS} paths", "`limit_exceeded`"],
+        ["the body of an edit over HTTP", _bytes(MAX_EDIT_BYTES), "`payload_too_large`"],
+        ["open conflicts of a document", f"{MAX_OPEN}", "`limit_exceeded`"],
+        ["the same, as they are stored", _bytes(MAX_OPEN_BYTES), "`limit_exceeded`"],
+        ["edits of a document that wait on a node", f"{MOST_WAITING}", "`contention`"],
+        ["versions in a page of history", f"{MAX_LIMIT}", "`invalid_parameter`"],
+        ["conflicts in a page", f"{MAX_CONFLICTS}", "the next page"],
+        ["a page of history or conflicts", f"{_bytes(MAX_ANSWER_BYTES)}, and what is begun", "the next page"],
+    ]
+    return _table(["what", "at most", "else"], rows)
+
+
+def _bytes(size: int) -> str:
+    return f"{size >> 20} MiB"
 
 
 def _decisions() -> str:

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 import pytest
 from msgspec import structs
@@ -20,6 +21,7 @@ from signtusk_realtime.auth.authenticator import Credentials
 from signtusk_realtime.documents.lease import GONE_MS
 from signtusk_realtime.documents.policy import SHIPPED
 from signtusk_realtime.errors import Unauthenticated
+from signtusk_realtime.operations.documents import read as reading
 from signtusk_realtime.operations.documents.attempt import DocumentRules
 from signtusk_realtime.protocol.frames import CLOSE
 from signtusk_realtime.sessions.identity import PUBLISH, Grant, Identity
@@ -146,12 +148,36 @@ async def test_reading(server: Serving) -> None:
         ("d1", {"verison": 1}, 400, "invalid_parameter"),
         ("d1/history", {"limit": 0}, 400, "invalid_parameter"),
         ("d1/conflicts", {"status": "closed"}, 400, "invalid_parameter"),
+        ("d1/conflicts", {"after": "cfl_1"}, 400, "invalid_parameter"),
         ("d9", {}, 404, "unknown_document"),
         ("d9/history", {}, 404, "unknown_document"),
         ("d9/conflicts", {}, 404, "unknown_document"),
     ):
         answer = await ask(server, "GET", path, **more)
         assert (answer.status, answer.code) == (status, code)
+
+
+async def test_conflicts_in_pages(server: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where one answer would be too large it names what to ask for the rest."""
+    names = [f"n{number}" for number in range(5)]
+    await edit(server, "d1", baseVersion=0, changes=dict.fromkeys(names, 0))
+    await edit(server, "d1", baseVersion=1, changes=dict.fromkeys(names, 1))
+    await edit(server, "d1", "bob", baseVersion=1, changes=dict.fromkeys(names, 2), strategy="manual")
+    whole = (await ask(server, "GET", "d1/conflicts")).json()
+    assert whole.keys() == {"documentId", "conflicts"}
+    first = whole["conflicts"][0]
+    take = {"conflictId": first["conflictId"], "rev": first["rev"], "take": "current"}
+    assert (await decide(server, "d1", {"decisions": [take]})).status == 200
+    monkeypatch.setattr(reading, "MAX_CONFLICTS", 2)
+    found: list[str] = []
+    more: dict[str, str] = {}
+    while True:
+        page = (await ask(server, "GET", "d1/conflicts", status="all", **more)).json()
+        found += [each["conflictId"] for each in page["conflicts"]]
+        if "next" not in page:
+            break
+        more = {"after": quote(page["next"])}
+    assert found == [each["conflictId"] for each in [*whole["conflicts"][1:], first]]
 
 
 async def test_events_on_both_transports_and_in_replay(server: Serving) -> None:

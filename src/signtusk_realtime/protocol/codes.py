@@ -202,7 +202,12 @@ CODES: Final[tuple[Code, ...]] = (
     _problem(400, "invalid_message", "A field is unknown, missing or has a wrong value; the pointer says which.", _FIX),
     _problem(400, "invalid_path", "A path leads nowhere, names a forbidden segment, or meets another path.", _FIX),
     _problem(400, "invalid_value", "A value is none that a document can hold, or cannot stand at its place.", _FIX),
-    _problem(400, "limit_exceeded", "The edit nests too deep or names too many paths.", "Send smaller edits."),
+    _problem(
+        400,
+        "limit_exceeded",
+        "The edit nests too deep, names too many paths, or would leave more conflicts open than may be.",
+        "Send smaller edits; decide what is open.",
+    ),
     _problem(400, "invalid_handshake", "The WebSocket handshake is malformed.", _FIX),
     _problem(400, "invalid_request", "The request is not HTTP as it should be.", _FIX),
     _problem(401, "unauthenticated", "No credentials, or none that are accepted.", "Get credentials and repeat."),

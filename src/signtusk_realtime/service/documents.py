@@ -63,7 +63,7 @@ async def _holder(documents: Documents, engine: Engine, document_id: str) -> str
         for name in names:
             if name in RESERVED_ORGANIZATIONS:
                 continue
-            loaded = await documents.store.load(name, document_id)
+            loaded = await documents.store.look(name, document_id)
             if loaded.head is not None:
                 holders.append(name)
         after = names[-1]

@@ -82,6 +82,9 @@ class Opened(NamedTuple):
 def _opened(step: Step, most: tuple[int, int] | None = None) -> Opened:
     """Work out what is open after a step. `most`: how many may be, and how many bytes. Raises: Refused (limit_exceeded)."""
     loaded = step.loaded
+    assert len(loaded.open_records) == (0 if loaded.head is None else loaded.head.open_conflicts), (
+        "loaded to be committed on"
+    )
     gone = {record.conflict_id for record in step.decided}
     fresh = {record.conflict_id: record for record in step.refreshed}
     kept = [record for record in loaded.open_records if record.conflict_id not in gone]

@@ -73,7 +73,7 @@ class Documents:
             return refusal(error, body.change_id)
         except Refused as error:
             log = LogName(identity.organization_id)
-            return refusal(error, body.change_id, await self.store.load(log, document_id))
+            return refusal(error, body.change_id, await self.store.look(log, document_id))
         outcome = (await self.edits(identity.organization_id, asking)).outcome
         return outcome if access.may_read(identity, document_id) else access.unseen(outcome)
 
@@ -107,10 +107,13 @@ class Documents:
         access.check_read(identity, document_id)
         return await self.reads.history(identity.organization_id, document_id, after=after, limit=limit)
 
-    async def conflicts(self, identity: Identity, document_id: str, *, with_decided: bool) -> ConflictsAnswer:
-        """Give its conflicts. Raises: Forbidden, Refused, Unavailable."""
+    async def conflicts(
+        self, identity: Identity, document_id: str, *, with_decided: bool, after: str | None = None
+    ) -> ConflictsAnswer:
+        """Give its conflicts. Raises: Forbidden, InvalidInput (after), Refused, Unavailable."""
         access.check_read(identity, document_id)
-        return await self.reads.conflicts(identity.organization_id, document_id, with_decided=with_decided)
+        organization_id = identity.organization_id
+        return await self.reads.conflicts(organization_id, document_id, with_decided=with_decided, after=after)
 
 
 class EditRefused(RealtimeError):

@@ -254,7 +254,7 @@ class _Erasing:
         """Take away what was stored whole since he first wrote, and store what stands now: later versions are rebuilt from that."""
         if self._first is None:
             return 0
-        head = (await self._store.load(self._log, self._document_id)).head
+        head = (await self._store.look(self._log, self._document_id)).head
         assert head is not None, "what has a history is held"
         gone = [
             Key(record.collection, record.key)

@@ -6,6 +6,7 @@ Rule: state comes with a cursor of the same view of the log: who subscribes from
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -18,6 +19,7 @@ from signtusk_realtime.documents.ops import Op
 from signtusk_realtime.documents.refusals import Refused
 from signtusk_realtime.documents.states import State
 from signtusk_realtime.documents.values import Json
+from signtusk_realtime.errors import InvalidInput
 from signtusk_realtime.events.log import SYSTEM_LOG, LogName
 from signtusk_realtime.operations.documents import records
 from signtusk_realtime.operations.documents.attempt import DocumentRules
@@ -28,9 +30,14 @@ from signtusk_realtime.operations.documents.workshop import Workshop
 from signtusk_realtime.protocol import cursor as cursors
 
 MAX_ANSWER_BYTES: Final = 8 << 20
-"""Of entries, as they are stored, in one answer: the next page begins behind them."""
-MAX_DECIDED: Final = 1000
-"""Decided conflicts that one answer has, beside all open ones."""
+"""Of entries or conflicts, as they are stored, in one answer, but for the last of them: the next page begins behind that."""
+MAX_CONFLICTS: Final = 10_000
+"""Conflicts in one answer."""
+_STAGES: Final = {
+    "open": (records.OPEN, records.open_key),
+    "decided": (records.DECIDED, records.decided_key),
+}
+_CURSOR: Final = re.compile(r"(open|decided):([\x21-\x7e]{1,128})")
 
 
 class DocumentAnswer(Struct, rename="camel", frozen=True, kw_only=True, omit_defaults=True):
@@ -75,11 +82,15 @@ class HistoryAnswer(Struct, frozen=True, omit_defaults=True):
     next: int | UnsetType = UNSET
 
 
-class ConflictsAnswer(Struct, rename="camel", frozen=True):
-    """Conflicts of a document."""
+class ConflictsAnswer(Struct, rename="camel", frozen=True, omit_defaults=True):
+    """Conflicts of a document, open ones first. `next`: what to ask `after` for the rest; absent at the end.
+
+    One that is decided between two pages may be on both: the later says how it is.
+    """
 
     document_id: str
     conflicts: Sequence[ConflictRecord]
+    next: str | UnsetType = UNSET
 
 
 class ReadDocuments:
@@ -144,8 +155,7 @@ class ReadDocuments:
     async def history(self, organization_id: str, document_id: str, *, after: int, limit: int) -> HistoryAnswer:
         """Give versions above `after`, as far as they are kept. Raises: Refused (unknown_document), Unavailable."""
         log = LogName(organization_id)
-        loaded = await self._store.load(log, document_id)
-        head = loaded.head
+        head = (await self._store.look(log, document_id)).head
         if head is None:
             raise unknown()
         first = max(after, head.oldest) + 1
@@ -172,24 +182,36 @@ class ReadDocuments:
         is_end = not items or items[-1].version >= head.version
         return HistoryAnswer(items, UNSET if is_end else items[-1].version)
 
-    async def conflicts(self, organization_id: str, document_id: str, *, with_decided: bool) -> ConflictsAnswer:
-        """Give a document's conflicts, open ones first. Raises: Refused (unknown_document), Unavailable."""
+    async def conflicts(
+        self, organization_id: str, document_id: str, *, with_decided: bool, after: str | None = None
+    ) -> ConflictsAnswer:
+        """Give a document's conflicts, open ones first; `after`: the `next` of the page before.
+
+        Raises: InvalidInput (after), Refused (unknown_document), Unavailable.
+        """
         log = LogName(organization_id)
-        loaded = await self._store.load(log, document_id)
-        if loaded.head is None:
+        cursor = None if after is None else _CURSOR.fullmatch(after)
+        if after is not None and cursor is None:
+            raise InvalidInput("after must be what an answer called next", code="invalid_parameter", path=("after",))
+        if (await self._store.look(log, document_id)).head is None:
             raise unknown()
-        found = list(loaded.open_records)
-        if with_decided:
-            query = records.all_of(records.DECIDED, document_id, limit=MAX_DECIDED)
-            decided = (await self._store.engine.records(log, [query])).results[0]
-            size = sum(len(record.value) for record in decided)
-            found += await self._workshop.do(
-                lambda: [records.decode_conflict(each.value) for each in decided], size=size
-            )
+        stage, last = ("open", "") if cursor is None else cursor.groups()
+        found, left = list[ConflictRecord](), MAX_ANSWER_BYTES
+        for name, (collection, key_of) in _STAGES.items():
+            if (name, stage) == ("open", "decided") or (name == "decided" and not with_decided):
+                continue
+            query = records.all_of(collection, document_id, limit=MAX_CONFLICTS - len(found))
+            if name == stage and last:
+                query = query._replace(first=key_of(document_id, last).key + "\x00")
+            read, size = await self._store.conflicts(log, query, max_bytes=left)
+            found += read
+            left -= size
+            if left <= 0 or len(found) >= MAX_CONFLICTS:
+                return ConflictsAnswer(document_id, found, f"{name}:{found[-1].conflict_id}")
         return ConflictsAnswer(document_id, found)
 
     async def _load(self, log: LogName, document_id: str) -> Loaded:
-        loaded = await self._store.load(log, document_id)
+        loaded = await self._store.look(log, document_id)
         if loaded.head is None or loaded.head.state != "correcting":
             return loaded
         async with self._lanes.turn(log, document_id) as lane:

@@ -1,13 +1,14 @@
 """Documents as they are read from the store.
 
 Owns: one document loaded with what an edit needs, documents as they were.   Not: the stored forms (records.py), committing (commits.py).
-Rule: what is loaded together comes from one consistent view.
+Rule 1: what is loaded together comes from one consistent view.   Rule 2: a document whose parts do not agree is not worked on.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, cast
@@ -21,7 +22,8 @@ from signtusk_realtime.documents.refusals import Refused
 from signtusk_realtime.documents.resolve import Parked
 from signtusk_realtime.documents.values import Object
 from signtusk_realtime.engines.engine import Engine
-from signtusk_realtime.events.log import ABSENT, Epoch, Key, LogName, Position, Record
+from signtusk_realtime.errors import Unavailable
+from signtusk_realtime.events.log import ABSENT, Epoch, Key, LogName, Position, Range, Record, Snapshot
 from signtusk_realtime.operations.documents import records
 from signtusk_realtime.operations.documents.records import Author, Head, Remembered, Statistics
 from signtusk_realtime.operations.documents.workshop import Workshop
@@ -33,10 +35,12 @@ MAX_OPEN_BYTES: Final = 8 << 20
 OP_BYTES: Final = 128
 """About what an operation of an entry costs to go through, whatever its value."""
 PAGE: Final = 200
-FIRST_PAGE: Final = 8
-"""Entries that are read before it is known how large they are."""
+PAGE_BYTES: Final = 1 << 20
+"""Of records that are read at once, but for the last of them."""
 RECENT: Final = 64
 """Versions of a document that are kept in memory beside its head."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -139,31 +143,35 @@ class DocumentStore:
         return self._counting.setdefault(log, asyncio.Lock())
 
     async def load(self, log: LogName, document_id: str) -> Loaded:
-        """Read a document. Raises: Unavailable."""
-        snapshot = await self.engine.records(
-            log,
-            [
-                records.exact(records.head_key(document_id)),
-                records.all_of(records.OPEN, document_id, limit=2 * MAX_OPEN),
-            ],
-        )
-        found, opened = snapshot.results
+        """Read a document with what is open of it: who commits on it holds both. Raises: Unavailable."""
+        head, opened = records.head_key(document_id), records.all_of(records.OPEN, document_id, limit=2 * MAX_OPEN)
+        snapshot = await self.engine.records(log, [records.exact(head), opened])
+        found = snapshot.results[1]
+        decode = partial(_decode_conflicts, found)
+        loaded = await self._loaded(document_id, snapshot)
+        loaded.open_records = await self._workshop.do(decode, size=_bytes_of(found))
+        sizes = zip(loaded.open_records, found, strict=True)
+        loaded.open_sizes = {str(each.conflict_id): len(record.value) for each, record in sizes}
+        counted = 0 if loaded.head is None else loaded.head.open_conflicts
+        if len(found) != counted:
+            # Who went on would commit a head that counts what he saw, and nobody would miss the others any more.
+            fields = {"organization": log, "document": document_id, "counted": counted, "found": len(found)}
+            logger.error("open conflicts are not those that the document counts", extra=fields)
+            raise Unavailable(f"{len(found)} open conflicts were found of a document that counts {counted}")
+        return loaded
 
-        def work() -> tuple[Head | None, tuple[ConflictRecord, ...]]:
-            head = records.decode_head(found[0].value) if found else None
-            return head, tuple(records.decode_conflict(record.value) for record in opened)
+    async def look(self, log: LogName, document_id: str) -> Loaded:
+        """Read a document without what is open of it, to show it. Nothing may be committed on that. Raises: Unavailable."""
+        snapshot = await self.engine.records(log, [records.exact(records.head_key(document_id))])
+        return await self._loaded(document_id, snapshot)
 
-        head, open_records = await self._workshop.do(work, size=_bytes_of(found) + _bytes_of(opened))
-        return Loaded(
-            document_id,
-            snapshot.top.epoch,
-            head,
-            found[0].version if found else ABSENT,
-            snapshot.top.position,
-            _bytes_of(found),
-            open_records,
-            {str(each.conflict_id): len(record.value) for each, record in zip(open_records, opened, strict=True)},
-        )
+    async def _loaded(self, document_id: str, snapshot: Snapshot) -> Loaded:
+        found = snapshot.results[0]
+        head: Head | None = None
+        if found:
+            head = await self._workshop.do(partial(records.decode_head, found[0].value), size=_bytes_of(found))
+        revision = found[0].version if found else ABSENT
+        return Loaded(document_id, snapshot.top.epoch, head, revision, snapshot.top.position, _bytes_of(found))
 
     async def asker(self, log: LogName, lease: Key, change: Key | None = None, author: Key | None = None) -> Asker:
         """Read what is known of who asks. Raises: Unavailable."""
@@ -204,25 +212,43 @@ class DocumentStore:
     ) -> list[Entry]:
         """Read the entries of these versions as far as they are kept, in order. Raises: Unavailable.
 
-        With `max_bytes` it ends behind the first that exceeds them. `sizes` is filled, by version, with how large each is stored.
+        With `max_bytes` it ends with the one that makes them so many. `sizes` is filled, by version, with how large each is stored.
         """
         found: list[Entry] = []
-        limit, read = FIRST_PAGE, 0
-        while first <= last:
-            query = records.versions(records.HISTORY, document_id, first, last, limit=limit)
-            page = (await self.engine.records(log, [query])).results[0]
-            size = _bytes_of(page)
-            read += size
-            entries = await self._workshop.do(partial(_decode_entries, page), size=size)
+        query = records.versions(records.HISTORY, document_id, first, last, limit=max(0, last - first + 1))
+        async for page in self.pages(log, query, max_bytes=max_bytes):
+            entries = await self._workshop.do(partial(_decode_entries, page), size=_bytes_of(page))
             found += entries
             if sizes is not None:
                 sizes.update((e.header.version, len(r.value)) for e, r in zip(entries, page, strict=True))
-            if len(page) < limit or (max_bytes is not None and read >= max_bytes):
-                break
-            first = found[-1].header.version + 1
-            # As many as are about a mebibyte.
-            limit = max(1, min(PAGE, limit * (1 << 20) // max(size, 1)))
         return found
+
+    async def conflicts(self, log: LogName, query: Range, *, max_bytes: int) -> tuple[list[ConflictRecord], int]:
+        """Read the conflicts of a range up to the one that makes them so many bytes; say how many they are. Raises: Unavailable."""
+        found, size = list[ConflictRecord](), 0
+        async for page in self.pages(log, query, max_bytes=max_bytes):
+            found += await self._workshop.do(partial(_decode_conflicts, page), size=_bytes_of(page))
+            size += _bytes_of(page)
+        return found, size
+
+    async def pages(
+        self, log: LogName, query: Range, *, max_bytes: int | None = None
+    ) -> AsyncIterator[Sequence[Record]]:
+        """Read a range by and by, each page a view of its own. Raises: Unavailable.
+
+        With `max_bytes` it ends with the record that makes them so many: never is more held than that, and one record.
+        """
+        while query.limit > 0 and (max_bytes is None or max_bytes > 0):
+            count = min(PAGE, query.limit)
+            most = PAGE_BYTES if max_bytes is None else min(PAGE_BYTES, max_bytes)
+            page = (await self.engine.records(log, [query._replace(limit=count, max_bytes=most)])).results[0]
+            size = _bytes_of(page)
+            if page:
+                yield page
+            if len(page) < count and size < most:
+                return
+            query = query._replace(first=page[-1].key + "\x00", limit=query.limit - len(page))
+            max_bytes = None if max_bytes is None else max_bytes - size
 
     async def at(self, log: LogName, loaded: Loaded, version: int) -> Object:
         """Give the document as it was at a version that is kept. Raises: Unavailable, Refused (compacted)."""
@@ -295,6 +321,10 @@ class DocumentStore:
 
 def _decode_entries(found: Sequence[Record]) -> list[Entry]:
     return [records.decode_entry(record.value) for record in found]
+
+
+def _decode_conflicts(found: Sequence[Record]) -> tuple[ConflictRecord, ...]:
+    return tuple(records.decode_conflict(record.value) for record in found)
 
 
 def weight_of(entries: Iterable[Entry]) -> int:

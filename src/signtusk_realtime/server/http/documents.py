@@ -94,12 +94,15 @@ class DocumentCalls:
 
     async def conflicts(self, request: Request) -> Response:
         """Give a document's conflicts."""
-        identity, query = await self._who(request, "read", "status")
+        identity, query = await self._who(request, "read", "status", "after")
         status = query.get("status", "open")
         if status not in ("open", "all"):
             raise invalid_parameter("status", "status must be open or all")
-        found = await self._documents.conflicts(identity, _document(request), with_decided=status == "all")
-        return answer({"documentId": found.document_id, "conflicts": await self._encoded(found.conflicts)})
+        found = await self._documents.conflicts(
+            identity, _document(request), with_decided=status == "all", after=query.get("after")
+        )
+        following = {} if found.next is UNSET else {"next": found.next}
+        return answer({"documentId": found.document_id, "conflicts": await self._encoded(found.conflicts), **following})
 
     async def resolve(self, request: Request) -> Response:
         """Decide conflicts."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from msgspec import UNSET
 
+from signtusk_realtime.documents.conflicts import ConflictRecord
 from signtusk_realtime.documents.refusals import Refused
-from signtusk_realtime.events.log import LogName
-from signtusk_realtime.operations.documents import commits, lanes, read
+from signtusk_realtime.engines.engine import Engine
+from signtusk_realtime.errors import InvalidInput, Unavailable
+from signtusk_realtime.events.log import Commit, Exact, LogName, Range, Snapshot
+from signtusk_realtime.operations.documents import commits, lanes, read, records, store
 from tests.support.desks import ORGANIZATION, Desk, member
 
 pytestmark = pytest.mark.virtual_clock
@@ -91,16 +95,17 @@ async def test_what_commits_leave_in_memory_is_what_the_store_would_give(desk: D
     first = (await desk.opened())[0]
     await desk.resolve(decisions=[{"conflictId": first["conflictId"], "rev": first["rev"], "take": "incoming"}])
     await desk.edit("ann", baseVersion=4, changes={"n2": 5})
-    log, store = LogName(ORGANIZATION), desk.documents.store
+    log, kept = LogName(ORGANIZATION), desk.documents.store
     async with desk.documents.edits._lanes.turn(log, "d1") as lane:
-        held, stored, sizes = lane.loaded, await store.load(log, "d1"), dict[int, int]()
-        await store.read_entries(log, "d1", 4, 5, sizes=sizes)
+        held, stored, sizes = lane.loaded, await kept.load(log, "d1"), dict[int, int]()
+        await kept.read_entries(log, "d1", 4, 5, sizes=sizes)
     assert held is not None
     assert (held.head, held.revision, held.size) == (stored.head, stored.revision, stored.size)
     assert {str(each.conflict_id): each for each in held.open_records} == {
         str(each.conflict_id): each for each in stored.open_records
     }
-    assert held.open_sizes == stored.open_sizes and len(held.open_sizes) == 2
+    assert held.open_sizes == stored.open_sizes
+    assert len(held.open_sizes) == 2
     assert held.entry_sizes == sizes
 
 
@@ -160,3 +165,115 @@ async def test_an_answer_ends_behind_what_is_large(desk: Desk, monkeypatch: pyte
         after = page.next
     assert seen == list(range(1, 31))
     assert pages > 3
+
+
+class Weighed:
+    """An engine that says how many bytes of records the largest answer had."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.most = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+    async def records(self, log: LogName, queries: Sequence[Exact | Range]) -> Snapshot:
+        snapshot = await self._engine.records(log, queries)
+        self.most = max(self.most, sum(len(each.value) for found in snapshot.results for each in found))
+        return snapshot
+
+
+async def _pages_of_conflicts(desk: Desk, **asked: bool) -> list[list[ConflictRecord]]:
+    pages: list[list[ConflictRecord]] = []
+    after: str | None = None
+    while True:
+        page = await desk.documents.conflicts(member("ann"), "d1", after=after, **asked)
+        pages.append(list(page.conflicts))
+        if page.next is UNSET:
+            return pages
+        after = page.next
+
+
+@pytest.mark.parametrize("reads", ["at once", "by and by"])
+async def test_conflicts_come_in_pages_of_bytes(desk: Desk, monkeypatch: pytest.MonkeyPatch, reads: str) -> None:
+    """An answer ends with the conflict that makes it too large, the next goes on behind it, open ones first; no more is read than that."""
+    await _clashing(desk, 12, "x" * 6000)
+    opened = await desk.opened()
+    monkeypatch.setattr(read, "MAX_ANSWER_BYTES", 45_000)
+    if reads == "by and by":
+        monkeypatch.setattr(store, "PAGE_BYTES", 15_000)
+        monkeypatch.setattr(store, "PAGE", 3)
+    taken = [{"conflictId": each["conflictId"], "rev": each["rev"], "take": "current"} for each in opened[::2]]
+    await desk.resolve(decisions=taken)
+    desk.documents.store.engine = weighed = Weighed(desk.engine)  # type: ignore[assignment]  # it delegates
+    for with_decided, wanted in ((False, opened[1::2]), (True, opened[1::2] + opened[::2])):
+        pages = await _pages_of_conflicts(desk, with_decided=with_decided)
+        assert [each.conflict_id for page in pages for each in page] == [each["conflictId"] for each in wanted]
+        # Each has its value twice: wanted, and suggested.
+        assert {len(page) for page in pages[:-1]} == {4}
+    assert weighed.most < (15_000 if reads == "by and by" else 45_000) + 13_000
+
+
+async def test_conflicts_go_on_where_one_was_decided_meanwhile(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is decided between two pages is missed by nobody who asks for all."""
+    await _clashing(desk, 4)
+    opened = await desk.opened()
+    monkeypatch.setattr(read, "MAX_CONFLICTS", 2)
+    first = await desk.documents.conflicts(member("ann"), "d1", with_decided=True)
+    await desk.resolve(resolution="reject")
+    assert first.next is not UNSET
+    rest = await desk.documents.conflicts(member("ann"), "d1", with_decided=True, after=first.next)
+    assert [each.conflict_id for each in first.conflicts] == [each["conflictId"] for each in opened[:2]]
+    assert [each.conflict_id for each in rest.conflicts] == [each["conflictId"] for each in opened[:2]]
+    assert rest.next is not UNSET
+    rest = await desk.documents.conflicts(member("ann"), "d1", with_decided=True, after=rest.next)
+    assert [(each.conflict_id, each.status) for each in rest.conflicts] == [
+        (each["conflictId"], "resolved") for each in opened[2:]
+    ]
+
+
+@pytest.mark.parametrize(
+    "after", ["", "open", "open:", "closed:cfl-1", "open:cfl 1", "open:\x1f", "decided:" + "c" * 129]
+)
+async def test_a_place_that_no_answer_named_is_refused(desk: Desk, after: str) -> None:
+    """`after` of conflicts is what an answer said; anything else is the caller's mistake."""
+    await desk.create()
+    with pytest.raises(InvalidInput) as caught:
+        await desk.documents.conflicts(member("ann"), "d1", with_decided=True, after=after)
+    assert (caught.value.code, caught.value.path) == ("invalid_parameter", ("after",))
+
+
+async def test_reading_a_document_reads_nothing_that_is_open_of_it(desk: Desk) -> None:
+    """Who looks at a document, its past or its conflicts is answered with what is shown, whatever is open."""
+    await _clashing(desk, 4, "x" * 10_000)
+    desk.documents.store.engine = weighed = Weighed(desk.engine)  # type: ignore[assignment]  # it delegates
+    assert (await desk.read()).open_conflicts == 4
+    await desk.read(version=1)
+    assert (await desk.edit("bob", baseVersion=2, changes={"/__proto__": 1})).version == 2
+    assert weighed.most < 2000
+    await desk.opened()
+    assert weighed.most > 40_000
+
+
+async def test_who_misses_open_conflicts_goes_no_further(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    """Where fewer are found than the document counts nothing is committed on it, and the log says so; it can still be read."""
+    await _clashing(desk, 3)
+    first = (await desk.opened())[0]
+    key = records.open_key("d1", first["conflictId"])
+    log, engine = LogName(ORGANIZATION), desk.engine
+    ((kept,),) = (await engine.records(log, [records.exact(key)])).results
+    await engine.commit(log, Commit(delete=[key]))
+    desk.documents.edits._lanes.forget(log, "d1")
+    for act in (
+        desk.edit("ann", baseVersion=2, changes={"n1": 9}),
+        desk.move("voided"),
+        desk.resolve(resolution="reject"),
+    ):
+        with pytest.raises(Unavailable, match="2 open conflicts were found of a document that counts 3"):
+            await act
+    told = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert len(told) == 3
+    assert (told[0].document, told[0].counted, told[0].found) == ("d1", 3, 2)  # type: ignore[attr-defined]  # extra fields
+    assert (await desk.read()).version == 2
+    await engine.commit(log, Commit(put=[kept]))
+    assert (await desk.edit("ann", baseVersion=2, changes={"n1": 9})).status == "applied"

@@ -72,7 +72,8 @@ def paths(schemas: SchemaOf, _: ServerLimits) -> Object:
             "get": operation(
                 "readDocumentHistory",
                 "Read who changed what",
-                "Versions in order, each sealing the one before by its hash.",
+                "Versions in order, each sealing the one before by its hash; `limit` of them or 8 MiB as they are stored, and `next` where "
+                "there are more.",
                 parameters=[
                     document,
                     query("after", number, "Begin behind this version."),
@@ -88,10 +89,12 @@ def paths(schemas: SchemaOf, _: ServerLimits) -> Object:
             "get": operation(
                 "readConflicts",
                 "Read a document's conflicts",
-                "",
+                "Open ones first, at most 8 MiB of them as they are stored; `next` is in the answer where there are more. One that is decided "
+                "between two pages may be on both: the later says how it is.",
                 parameters=[
                     document,
                     query("status", {"enum": ["open", "all"], "default": "open"}, "Which."),
+                    query("after", {"type": "string"}, "Go on with the `next` of an answer."),
                     *identity(schemas),
                 ],
                 answers={200: json_answer("Conflicts.", ref("ConflictsAnswer"), examples.DOCUMENT_CONFLICTS)},
