@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-import uvloop
 
 from signtusk_realtime.operations.presence.agenda import ACTS_A_TURN, Agenda
 from tests.support.clock import elapse, settle
 
-virtual_clock = pytest.mark.virtual_clock
+pytestmark = pytest.mark.virtual_clock
 
 
-@virtual_clock
 async def test_acts_come_in_the_order_of_their_times() -> None:
     """The earliest first, whenever it was noted; of one moment in the order of noting; also what an act notes."""
     agenda = Agenda()
@@ -29,7 +27,6 @@ async def test_acts_come_in_the_order_of_their_times() -> None:
     assert done == ["a", "b", "c", "d"]
 
 
-@virtual_clock
 async def test_others_get_their_turn() -> None:
     """Thousands that are due at once are done in slices; an act that fails keeps none of the others."""
     agenda = Agenda()
@@ -51,7 +48,6 @@ async def test_others_get_their_turn() -> None:
     assert turns >= 10
 
 
-@virtual_clock
 async def test_nothing_is_done_after_the_end() -> None:
     """What is planned is forgotten, and nothing more is taken."""
     agenda = Agenda()
@@ -61,18 +57,3 @@ async def test_nothing_is_done_after_the_end() -> None:
     agenda.after(1, lambda: done.append("after"))
     await elapse(5)
     assert done == []
-
-
-def test_what_is_due_at_once_keeps_nothing_away() -> None:
-    """The loop of the command gives another handle for what is due at once: more may be noted before its turn."""
-
-    async def note() -> list[str]:
-        agenda = Agenda()
-        done: list[str] = []
-        both = asyncio.Event()
-        agenda.after(0, lambda: done.append("first"))
-        agenda.after(0, lambda: (done.append("second"), both.set()))  # type: ignore[arg-type, return-value]  # two at once
-        await both.wait()
-        return done
-
-    assert uvloop.run(note()) == ["first", "second"]
