@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 
 import pytest
 
 from signtusk_realtime.events.subscriptions import Filters, Subscription
-from signtusk_realtime.operations.authorize import KEPT_S, Authorize
+from signtusk_realtime.operations.authorize import KEPT_S, TIMEOUT_S, Authorize
+from signtusk_realtime.server.gate import MOST_UNDER_WAY
 from signtusk_realtime.sessions.identity import Identity
 from tests.support.samples import sample
-from tests.support.server import IDENTITY, StreamPeer, WebSocketPeer, call, history, publish, serving
+from tests.support.server import IDENTITY, Peer, StreamPeer, WebSocketPeer, call, history, publish, request, serving
 
 OPEN = {"type": "document_updates", "filters": {"documentId": "open"}}
 SECRET = {"type": "document_updates", "filters": {"documentId": "secret"}}
@@ -107,6 +109,36 @@ async def test_anything_but_yes_means_no(answer: Callable[[Subscription], Awaita
     assert await authorize.allowed(WHO, wanted) == ()
     assert await authorize.allowed(WHO, wanted) == ()
     assert len(authorizer.asked) == (1 if answer is _says_maybe else 2)
+
+
+async def test_an_authorizer_that_hangs_keeps_nobody_else_out() -> None:
+    """While it is asked for as many streams as may be let in at once, others are let in, a stream that it answers for among them."""
+    released, asked = asyncio.Event(), asyncio.Semaphore(0)
+
+    async def answer(subscription: Subscription) -> bool:
+        if subscription.filters.document_id == "slow":
+            asked.release()
+            await released.wait()
+        return True
+
+    async with serving(authorizer=Asked(answer)) as it, AsyncExitStack() as opened:
+        slow = [await Peer.connect(it.port) for _ in range(MOST_UNDER_WAY)]
+        for number, peer in enumerate(slow):
+            opened.push_async_callback(peer.end)
+            identity = f"userId=user{number}&organizationId=org123"
+            await peer.send(request("GET", f"{EVENTS}?types=document_updates&documentId=slow&{identity}"))
+        for _ in slow:
+            await asked.acquire()
+        async with asyncio.timeout(TIMEOUT_S / 2):
+            socket = await WebSocketPeer.open(it.port)
+            opened.push_async_callback(socket.end)
+            await socket.message()
+            stream = await StreamPeer.open(it.port, f"types=document_updates&documentId=open&{IDENTITY}")
+            opened.push_async_callback(stream.end)
+        released.set()
+        for peer in slow:
+            status, _ = await peer.head()
+            assert status == 200
 
 
 async def test_an_answer_counts_for_a_minute_at_most() -> None:

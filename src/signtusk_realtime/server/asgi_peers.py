@@ -33,7 +33,7 @@ from signtusk_realtime.server.outlets import Message as Written
 from signtusk_realtime.server.outlets import PumpedOutlet, Pumps
 from signtusk_realtime.server.problems import HeaderPairs, internal_problem, problem_of
 from signtusk_realtime.server.request import CONNECT_PARAMETERS, credentials_of, parse_query
-from signtusk_realtime.server.wanted import permitted, read_wanted
+from signtusk_realtime.server.wanted import read_wanted
 from signtusk_realtime.sessions.identity import Identity
 
 log = logging.getLogger(__name__)
@@ -243,7 +243,7 @@ class AsgiEventStream(Peer):
             wanted = read_wanted(headers, query, depth=limits.json_depth, max_subscriptions=limits.subscriptions)
             async with entrance.gate:
                 identity = await entrance.authenticator.authenticate(wanted.credentials(headers))
-                self._subscriptions = await permitted(wanted.asked, identity, entrance.authorize)
+                self._subscriptions = await entrance.permitted(wanted.asked, identity)
                 self._cursor = wanted.cursor
                 connection_id = wanted.connection_id
                 if connection_id is not None:

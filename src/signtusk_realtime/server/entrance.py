@@ -18,6 +18,7 @@ from msgspec import Struct
 from signtusk_realtime.auth.authenticator import Authenticator, Credentials
 from signtusk_realtime.delivery.connection import Connection
 from signtusk_realtime.delivery.hub import Hub
+from signtusk_realtime.events.subscriptions import Subscription
 from signtusk_realtime.operations.authenticate import Authenticate
 from signtusk_realtime.operations.connect import Admission
 from signtusk_realtime.operations.verbs import Verbs
@@ -30,6 +31,8 @@ from signtusk_realtime.server.origins import OriginPolicy
 from signtusk_realtime.server.problems import HeaderPairs
 from signtusk_realtime.server.proxies import NO_PROXIES, Proxies
 from signtusk_realtime.server.request import RequestHead
+from signtusk_realtime.server.selection import Asked
+from signtusk_realtime.server.wanted import allowed, entitled
 from signtusk_realtime.sessions.identity import Identity
 from signtusk_realtime.sessions.rates import RateLimits
 
@@ -158,6 +161,17 @@ class Entrance:
         if not self.connect.census.counts_addresses or not isinstance(peer, (tuple, list)):
             return None
         return self.proxies.client_of(str(peer[0]), headers)
+
+    async def permitted(self, asked: Asked, identity: Identity) -> tuple[Subscription, ...]:
+        """Give what is asked for if the identity may have it, from within an admission; while the application is asked, its place is somebody else's.
+
+        Raises: Forbidden; LimitExceeded as on entering the gate.
+        """
+        subscriptions = entitled(asked, identity)
+        if not self.authorize.is_asked:
+            return subscriptions
+        async with self.gate.aside():
+            return await allowed(asked, subscriptions, identity, self.authorize)
 
     def check_room(self, admission: Admission | None = None) -> None:
         """Refuse a connection that cannot be taken now. Raises: LimitExceeded (overloaded; rate_limited: for who was admitted).

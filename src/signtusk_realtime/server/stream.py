@@ -31,7 +31,7 @@ from signtusk_realtime.server.problems import (
     problem_of,
 )
 from signtusk_realtime.server.request import RequestHead
-from signtusk_realtime.server.wanted import Wanted, permitted, read_wanted
+from signtusk_realtime.server.wanted import Wanted, read_wanted
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class EventStream(NativeProtocol):
                 if self._state != _ADMITTING:
                     return
                 identity = await entrance.authenticator.authenticate(wanted.credentials(head.headers))
-                subscriptions = await permitted(wanted.asked, identity, entrance.authorize)
+                subscriptions = await entrance.permitted(wanted.asked, identity)
                 address = entrance.address_of(self._transport.get_extra_info("peername"), head.headers)
                 connection_id = wanted.connection_id
                 if connection_id is not None:

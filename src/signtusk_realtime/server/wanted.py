@@ -79,21 +79,20 @@ def entitled(asked: Asked, identity: Identity) -> tuple[Subscription, ...]:
     return subscriptions
 
 
-async def permitted(asked: Asked, identity: Identity, authorize: Authorize) -> tuple[Subscription, ...]:
-    """Give what is asked for if the identity may have it, and the application allows it. Where nothing was chosen: what is allowed of all.
+async def allowed(
+    asked: Asked, subscriptions: tuple[Subscription, ...], identity: Identity, authorize: Authorize
+) -> tuple[Subscription, ...]:
+    """Give those of what the identity may have that the application allows: all that was chosen, or what is allowed of all.
 
     Raises: Forbidden.
     """
-    subscriptions = entitled(asked, identity)
-    if not authorize.is_asked:
-        return subscriptions
     if asked.subscriptions is not None or asked.types is not None:
         await authorize.check(identity, subscriptions)
         return subscriptions
-    allowed = await authorize.allowed(identity, subscriptions)
-    if not allowed:
+    found = await authorize.allowed(identity, subscriptions)
+    if not found:
         raise Forbidden("the application allows none of the subscriptions")
-    return allowed
+    return found
 
 
 def _cursor(headers: Headers, query: dict[str, str]) -> str | None:
