@@ -44,9 +44,9 @@ format: setup ## format the code and mend what the linter can mend
 properties: setup ## the properties with fifty times the examples of `make test`; hours (ARGS=tests/property/test_isolation.py: minutes)
 	@HYPOTHESIS_PROFILE=long $(PYTEST) -o timeout=0 $(or $(ARGS),tests/property)
 
-faults: setup ## kill and restart real servers for minutes: KILLS=200 RESTARTS=20 LOSSES=10, about 17 minutes
+faults: setup ## kill and restart real servers for minutes: KILLS=200 RESTARTS=20 LOSSES=10, about half an hour
 	@KILLS=$${KILLS:-200} RESTARTS=$${RESTARTS:-20} $(PYTEST) tests/faults/test_kill_server.py tests/faults/test_rolling_restart.py $(ARGS)
-	@LOSSES=$${LOSSES:-10} $(PYTEST) tests/faults/test_cluster_losses.py -s $(ARGS)
+	@LOSSES=$${LOSSES:-10} $(PYTEST) tests/faults/test_cluster_losses.py tests/faults/test_cluster_nodes.py -s $(ARGS)
 
 bench: ## measure against peers in the same run (ARGS='--short'); benchmarks/README.md explains
 	@scripts/environment.sh bench

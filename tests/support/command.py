@@ -92,6 +92,11 @@ class Served:
                 pass
             return await self.process.wait()
 
+    async def drain(self) -> None:
+        """Read what it says to its end, so that it never waits for somebody to do so. Nobody else may read meanwhile."""
+        while await self._line() is not None:
+            pass
+
     async def terminate(self) -> int:
         """Ask it to stop; give its exit code."""
         self.process.send_signal(signal.SIGTERM)

@@ -8,6 +8,7 @@ Rule: nothing is dropped or put right here: a repetition stays one, and a cursor
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from collections.abc import Callable, Sequence
 from time import monotonic
@@ -80,6 +81,8 @@ class Follower:
 
     def __init__(self, opener: Opener, longest_s: float) -> None:
         self.ids: list[str] = []
+        self.shown_at: list[float] = []
+        """When each event came."""
         self.faults: list[str] = []
         self.offset = 0
         self.lives = 0
@@ -94,14 +97,15 @@ class Follower:
         self._leave_at: float | None = None
         self._delays = Delays(random.random, longest_s=longest_s)
 
-    async def follow(self, url: str, stage: Stage) -> None:
-        """Go on until cancelled."""
+    async def follow(self, url: str, stage: Stage, *others: str) -> None:
+        """Go on until cancelled; with each connection at the next of several nodes."""
+        urls = itertools.cycle((url, *others))
         while True:
             link = None
             try:
                 link = await self._opener(
                     Wanted(
-                        parse_address(url),
+                        parse_address(next(urls)),
                         Credentials(user_id="user123", organization_id=ORGANIZATION),
                         (Subscription("document_updates"),),
                         self._cursor,
@@ -144,6 +148,7 @@ class Follower:
         if message.type == "event":
             assert not isinstance(message.event, msgspec.UnsetType)
             self.ids.append(msgspec.json.decode(message.event, type=dict)["id"])
+            self.shown_at.append(monotonic())
         elif message.type == "reconnect":
             self._leave_at = monotonic() + (message.after_ms or 0) / 1000
         elif message.type == "resync":

@@ -126,6 +126,19 @@ class Valkey:
                 if reply is not False:
                     return reply
 
+    def limit_listeners(self, size: int) -> None:
+        """Let it cut off who listens to channels and has so many bytes yet to read."""
+        self.call("CONFIG", "SET", "client-output-buffer-limit", f"pubsub {size} 0 0")
+        with suppress(hiredis.ReplyError):
+            # Valkey 9 counts only what it copies, which long messages are not by default.
+            self.call("CONFIG", "SET", "min-string-size-avoid-copy-reply", (1 << 31) - 1)
+
+    @property
+    def overflows(self) -> int:
+        """How many it cut off for what they had not read."""
+        told = dict(line.partition(":")[::2] for line in _text(self.call("INFO", "stats")).splitlines())
+        return int(told["client_output_buffer_limit_disconnections"])
+
     def freeze(self) -> None:
         """Let it do nothing from now on, its connections open."""
         os.kill(self.pid, signal.SIGSTOP)
