@@ -33,9 +33,12 @@ class TimedSink(RecordingSink):
     def __init__(self) -> None:
         super().__init__()
         self.times: dict[LogName, list[float]] = {}
+        self.tops: dict[LogName, int] = {}
+        """How far each log was given: what is asked at every entry must not take longer the more there are."""
 
     def appended(self, log: LogName, epoch: Epoch, entries: Sequence[Entry]) -> None:
         self.times.setdefault(log, []).append(asyncio.get_running_loop().time())
+        self.tops[log] = entries[-1].offset
         super().appended(log, epoch, entries)
 
     def silence_s(self, log: LogName, since: float) -> float:
@@ -173,14 +176,9 @@ class Load:
             assert (sink.gaps, sink.divergences) == ([], [])
 
 
-async def _shown(sink: RecordingSink, tops: Mapping[LogName, int]) -> None:
+async def _shown(sink: TimedSink, tops: Mapping[LogName, int]) -> None:
     async with asyncio.timeout(WITHIN_S):
-        await sink.until(lambda: all(_reached(sink, log) >= top for log, top in tops.items()))
-
-
-def _reached(sink: RecordingSink, log: LogName) -> int:
-    told = [appended for appended in reversed(sink.told) if appended.log == log]
-    return told[0].entries[-1].offset if told else 0
+        await sink.until(lambda: all(sink.tops.get(log, 0) >= top for log, top in tops.items()))
 
 
 def slot(log: LogName) -> int:

@@ -200,11 +200,16 @@ class Primary:
             await pauses.pause()
 
     async def _open(self, links: tuple[Link, Link]) -> int:
-        for link in links:
-            await link.open(self.address, self._tls)
-        for script in ALL:
-            await links[0].call("SCRIPT", "LOAD", script.text)
-        return _count_replicas(await links[0].call("ROLE"))
+        # All at once: until this is done nothing is published, and after a failover everybody waits for it.
+        for failure in await asyncio.gather(
+            *(link.open(self.address, self._tls) for link in links), return_exceptions=True
+        ):
+            if failure is not None:
+                raise failure
+        loaded = [links[0].call("SCRIPT", "LOAD", script.text) for script in ALL]
+        role = links[0].call("ROLE")
+        await asyncio.gather(*loaded)
+        return _count_replicas(await role)
 
     async def _beat(self, links: tuple[Link, Link]) -> None:
         while not self._lost.is_set():

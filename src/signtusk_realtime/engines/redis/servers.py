@@ -256,9 +256,11 @@ class Servers:
     async def _settle(self, partitions: frozenset[int]) -> None:
         """Say that something may have been missed, once it is heard again; who comes later says so himself."""
         try:
+            answers: list[Answer] = []
             for partition in partitions:
                 if channels := self._channels.get(partition):
-                    await asyncio.gather(*self._subscribe(partition, list(channels)))
+                    answers += self._subscribe(partition, list(channels))
+            await asyncio.gather(*answers)
         except Unavailable:
             return
         self._came_back(frozenset(p for p in partitions if self.primary(p).is_up))
