@@ -46,9 +46,13 @@ class Subscriber(asyncio.Protocol):
         """That of the answer to its subscription."""
         self.reached = asyncio.Event()
         """Set when it has so many events as it was told to wait for, or will never have them."""
+        self.received_bytes = 0
         self._enough = 1 << 62
         self._is_event_stream = is_event_stream
-        self._identity = f"userId=user-{user}&organizationId={organization}"
+        identity = f"userId=user-{user}&organizationId={organization}"
+        self.path = f"/ws?{identity}"
+        if is_event_stream:
+            self.path = f"/api/realtime/events?{identity}&types=document_updates"
         self._rest = b""
         self._last = b""
         self.transport: asyncio.Transport
@@ -61,10 +65,8 @@ class Subscriber(asyncio.Protocol):
             "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
         )
         if self._is_event_stream:
-            target, upgrade = f"/api/realtime/events?{self._identity}&types=document_updates", ""
-        else:
-            target = f"/ws?{self._identity}"
-        self.transport.write(f"GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\n{upgrade}\r\n".encode())
+            upgrade = ""
+        self.transport.write(f"GET {self.path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{upgrade}\r\n".encode())
 
     def subscribe(self, document: str | None = None, cursor: str | None = None) -> None:
         """Ask for document updates, of one document or all, from a cursor or from now on. Only for a WebSocket."""
@@ -77,6 +79,7 @@ class Subscriber(asyncio.Protocol):
         self.transport.write(frame(json.dumps(message)))
 
     def data_received(self, data: bytes) -> None:
+        self.received_bytes += len(data)
         if _PING in self._last + data:
             self.transport.write(_PONG)
         self._last = data[-1:]
@@ -115,7 +118,7 @@ class Subscriber(asyncio.Protocol):
         self.reached.set()
         for future in (self.is_greeted, self.is_subscribed):
             if not future.done():
-                future.set_exception(ConnectionResetError(f"the server ended the connection: {self._rest[:200]!r}"))
+                future.set_exception(ConnectionResetError(f"the server ended the connection: {self._rest[-200:]!r}"))
 
     def expect(self, count: int) -> None:
         """Be `reached` when so many events came in all."""
@@ -136,7 +139,15 @@ class Subscriber(asyncio.Protocol):
         return self.is_open and self.numbers == expected
 
 
-async def connect(port: int, user: int, organization: str, *, is_event_stream: bool, receive_bytes: int) -> Subscriber:
+async def connect(
+    port: int,
+    user: int,
+    organization: str,
+    *,
+    is_event_stream: bool = False,
+    receive_bytes: int = 1 << 16,
+    kind: type[Subscriber] = Subscriber,
+) -> Subscriber:
     """Open a connection and wait for `connected`. `receive_bytes`: what the kernel may keep for it while it does not read."""
     loop = asyncio.get_running_loop()
     plain = socket.socket()
@@ -145,7 +156,7 @@ async def connect(port: int, user: int, organization: str, *, is_event_stream: b
     # Ports of one address do not suffice for many connections that come and go.
     plain.bind((f"127.0.0.{2 + user % 8}", 0))
     await loop.sock_connect(plain, ("127.0.0.1", port))
-    _, one = await loop.create_connection(lambda: Subscriber(user, organization, is_event_stream), sock=plain)
+    _, one = await loop.create_connection(lambda: kind(user, organization, is_event_stream), sock=plain)
     await one.is_greeted
     return one
 
@@ -170,7 +181,7 @@ class Publisher:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, organization: str) -> None:
         self._reader = reader
         self._writer = writer
-        self._organization = organization
+        self.organization = organization
 
     @classmethod
     async def open(cls, port: int, organization: str) -> Self:
@@ -179,20 +190,7 @@ class Publisher:
 
     async def publish(self, events: Sequence[tuple[str, int]], pad: int) -> None:
         """Publish a batch of (document, number), each with `pad` bytes more, and wait for the answer."""
-        now = time.perf_counter_ns()
-        body = json.dumps(
-            [
-                {
-                    "kind": "document_update",
-                    "documentId": document,
-                    "type": "updated",
-                    "metadata": {"title": f"bench:{number}:{now}:{'x' * pad}"},
-                    "userId": "publisher",
-                    "organizationId": self._organization,
-                }
-                for document, number in events
-            ]
-        ).encode()
+        body = self.body(events, pad)
         head = (
             "POST /api/realtime/events HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
             f"Content-Length: {len(body)}\r\n\r\n"
@@ -203,6 +201,23 @@ class Publisher:
         content = await self._reader.readexactly(int(length[1]) if length is not None else 0)
         if b" 200 " not in answer.split(b"\r\n", 1)[0]:
             raise RuntimeError(f"not published: {answer!r} {content[:300]!r}")
+
+    def body(self, events: Sequence[tuple[str, int]], pad: int) -> bytes:
+        """Give a batch as it is posted."""
+        now = time.perf_counter_ns()
+        return json.dumps(
+            [
+                {
+                    "kind": "document_update",
+                    "documentId": document,
+                    "type": "updated",
+                    "metadata": {"title": f"bench:{number}:{now}:{'x' * pad}"},
+                    "userId": "publisher",
+                    "organizationId": self.organization,
+                }
+                for document, number in events
+            ]
+        ).encode()
 
     def close(self) -> None:
         """Let go of the connection."""

@@ -1,7 +1,10 @@
 """python-socketio on uvicorn, doing what the claims ask of every server.
 
+    python socketio_server.py PORT [URL of a Redis that several nodes share]
+
 Owns: one room per document, publishing by HTTP.   Not: storage, accounts, cursors; python-socketio has none of them.
-Rule: the library and its server run as their documentation recommends: ASGI, uvicorn, uvloop, httptools, no logs.
+Rule: the library and its server run as their documentation recommends: ASGI, uvicorn, uvloop, httptools, no logs; of several nodes, each with
+an `AsyncRedisManager`.
 """
 
 from __future__ import annotations
@@ -18,7 +21,8 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-sockets = socketio.AsyncServer(async_mode="asgi")
+shared = socketio.AsyncRedisManager(sys.argv[2]) if len(sys.argv) > 2 else None
+sockets = socketio.AsyncServer(async_mode="asgi", client_manager=shared)
 
 
 async def subscribe(sid: str, document: str) -> str:
@@ -45,7 +49,7 @@ async def publish(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def main() -> None:
-    """Serve on the port that is the only argument."""
+    """Serve on the port that is the first argument."""
     sockets.on("subscribe", subscribe)
     app = socketio.ASGIApp(sockets, other_asgi_app=publish)
     uvicorn.run(
