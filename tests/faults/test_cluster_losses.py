@@ -16,9 +16,11 @@ from functools import partial
 import pytest
 
 from signtusk_realtime.engines.redis import RedisEngine
+from signtusk_realtime.engines.redis.address import Address
+from signtusk_realtime.engines.redis.ear import Ear
 from signtusk_realtime.errors import Unavailable
-from signtusk_realtime.events.log import ORIGIN_TAG, LogName, Position
-from tests.support.engines import RecordingSink, events, publish
+from signtusk_realtime.events.log import ORIGIN_TAG, Commit, Committed, LogName, Position
+from tests.support.engines import RecordingSink, draft, events, publish
 from tests.support.losses import LOGS, Load, Silences, is_promoted, slot
 from tests.support.partitions import gated_cluster
 from tests.support.polling import until
@@ -27,6 +29,7 @@ from tests.support.valkey import Valkey, ValkeyCluster, fresh_prefix
 LOSSES = int(os.environ.get("LOSSES", "1"))
 LOG = LOGS[0]
 FROZEN_S = 10.0 if LOSSES > 1 else 0.0
+PATIENT_S = 5.0
 
 pytestmark = [pytest.mark.real_time, pytest.mark.timeout(120 + 40 * LOSSES)]
 
@@ -102,7 +105,7 @@ async def test_a_replica_is_frozen(cluster: ValkeyCluster) -> None:
 
 async def test_a_planned_failover(cluster: ValkeyCluster, silences: Silences) -> None:
     """A replica that is told to take over does so without a publication being refused."""
-    async with Load(cluster.urls, fresh_prefix()) as load:
+    async with Load(cluster.urls, fresh_prefix(), deadline_s=PATIENT_S) as load:
         for _ in range(LOSSES):
             primary, since = cluster.owner(slot(LOG)), asyncio.get_running_loop().time()
             replica = cluster.replica(primary)
@@ -184,7 +187,7 @@ async def test_a_slot_stands_half_moved(cluster: ValkeyCluster, silences: Silenc
 
 async def test_a_slot_moves_at_once(cluster: ValkeyCluster, silences: Silences) -> None:
     """As Valkey 9 moves slots by itself, no publication is refused."""
-    async with Load(cluster.urls, fresh_prefix()) as load:
+    async with Load(cluster.urls, fresh_prefix(), deadline_s=PATIENT_S) as load:
         for _ in range(LOSSES):
             home = cluster.owner(slot(LOG))
             others = [server for server in map(cluster.owner, (100, 8000, 16_000)) if server is not home]
@@ -256,6 +259,39 @@ async def test_what_is_listened_to_breaks_off(cluster: ValkeyCluster) -> None:
                 await asyncio.to_thread(server.call, "CLIENT", "KILL", "TYPE", "PUBSUB")
             await load.progress()
         assert load.refused == 0
+
+
+async def test_what_is_not_read_overflows(cluster: ValkeyCluster, silences: Silences) -> None:
+    """A node that reads nothing of what it is told is cut off by the servers, which keep no more for it; what it missed is in the log."""
+    for server in cluster.servers:
+        server.limit_listeners(1 << 16)
+    # So patient that it is the servers who end what is not read.
+    async with Load(cluster.urls, fresh_prefix(), deadline_s=PATIENT_S) as load:
+        here, sink = load.engines[1], load.sinks[1]
+        for number in range(LOSSES):
+            primary = cluster.owner(slot(LOG))
+            before, ear = primary.overflows, here._servers._ears[Address("127.0.0.1", primary.port)]
+            stop_reading(ear)
+            shown = len(sink.entries(LOG))
+            for event in itertools.count():
+                if primary.overflows > before:
+                    break
+                big = await load.engines[0].commit(LOG, Commit([draft(f"big{number}-{event}", b"x" * 60_000)]))
+                assert isinstance(big, Committed)
+                load.answered[LOG].append((f"big{number}-{event}", big.placed[0].offset))
+            since = asyncio.get_running_loop().time()
+            await load.progress()
+            silences.note("a listener cut off", [load.sinks[1].heard_after_s(LOG, since)])
+            assert len(sink.entries(LOG)) > shown
+        assert load.refused == 0
+    for server in cluster.servers:
+        server.limit_listeners(1 << 30)
+
+
+def stop_reading(ear: Ear) -> None:
+    assert ear._link is not None
+    assert ear._link._transport is not None
+    ear._link._transport.pause_reading()
 
 
 def beside(log: LogName) -> LogName:

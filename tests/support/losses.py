@@ -86,11 +86,16 @@ async def is_promoted(server: Valkey) -> bool:
 
 
 class Load:
-    """Two nodes, of which one publishes to every log without end. Use as a context; leaving it stops, judges and closes."""
+    """Two nodes, of which one publishes to every log without end. Use as a context; leaving it stops, judges and closes.
 
-    def __init__(self, urls: Sequence[str], prefix: str = "rt1", logs: Sequence[LogName] = LOGS) -> None:
+    `deadline_s`: of the nodes' commands; more than a busy machine takes where nothing may be refused.
+    """
+
+    def __init__(
+        self, urls: Sequence[str], prefix: str = "rt1", logs: Sequence[LogName] = LOGS, deadline_s: float = 1.0
+    ) -> None:
         self.logs = logs
-        self.engines = [RedisEngine(urls, prefix=prefix), RedisEngine(urls, prefix=prefix)]
+        self.engines = [RedisEngine(urls, prefix=prefix, deadline_s=deadline_s) for _ in range(2)]
         self.sinks = [TimedSink(), TimedSink()]
         self.answered: dict[LogName, list[tuple[str, int]]] = {log: [] for log in logs}
         self.refused = 0
