@@ -30,9 +30,10 @@ DOCUMENT: Final = "doc"
 QUIET: Final = "quiet"
 PAD: Final = 200
 HEARTBEAT_S: Final = 10.0
-"""Each connection is pinged once within the quiet time, whatever moment that begins at."""
+"""So long each measured interval is: each connection is pinged once within it, whatever moment it begins at."""
+EVENTS_PER_S: Final = 200
+ALONE_S: Final = 6.0
 CONNECTING_AT_A_TIME: Final = 64
-EVENTS: Final = 1500
 LIMIT_S: Final = 180.0
 _SPAWN: Final = multiprocessing.get_context("spawn")
 
@@ -150,11 +151,23 @@ class Crowd:
 
 async def _publish(port: int, crowd: Crowd, places: Sequence[int]) -> None:
     connection = await Publisher.open(port, "")
-    for place in places:
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    for number, place in enumerate(places):
+        await asyncio.sleep(began + number / EVENTS_PER_S - loop.time())
         connection.organization = organization(place)
         crowd.published.append((place, len(crowd.published) + 1))
         await connection.publish([(DOCUMENT, len(crowd.published))], PAD)
     connection.close()
+
+
+def _newest_alone_s(run: Fleet) -> float:
+    """Measure what a node uses that has no clients, of organizations that others serve."""
+    time.sleep(1.0)
+    before = run.used()
+    time.sleep(ALONE_S)
+    alone = run.used().since(before)
+    return alone.nodes_s[-1] / alone.at
 
 
 def _per_s(spent: Used, name: str) -> float:
@@ -166,6 +179,7 @@ def grow(run: Fleet, crowd: Crowd) -> dict[str, object]:
     assert run.valkey is not None, "these nodes share one"
     count = len(run.nodes)
     draw = random.Random(count)
+    existing_s = _newest_alone_s(run)
     before = run.used()
     crowd.come(run.nodes[-1].port)
     coming = run.used().since(before)
@@ -180,7 +194,8 @@ def grow(run: Fleet, crowd: Crowd) -> dict[str, object]:
     some = min(crowd.organizations, 200)
     asyncio.run(_publish(run.nodes[0].port, crowd, draw.sample(range(crowd.organizations), some)))
     crowd.have_all()
-    places = [draw.randrange(crowd.organizations) for _ in range(EVENTS)]
+    events = int(HEARTBEAT_S * EVENTS_PER_S)
+    places = [draw.randrange(crowd.organizations) for _ in range(events)]
     before = run.used()
     asyncio.run(_publish(run.nodes[0].port, crowd, places))
     crowd.have_all()
@@ -189,6 +204,8 @@ def grow(run: Fleet, crowd: Crowd) -> dict[str, object]:
     others = own_s[1:]
     valkey_quiet_s = quiet.valkey_s / quiet.at
     return {
+        "connections": crowd.connections,
+        "no_clients_ms_per_s": existing_s * 1e3,
         "connect_us": coming.nodes_s[-1] / crowd.connections * 1e6,
         "valkey_connect_us": coming.valkey_s / crowd.connections * 1e6,
         "idle_ms_per_s": sum(quiet_s) / count * 1e3,
@@ -198,12 +215,12 @@ def grow(run: Fleet, crowd: Crowd) -> dict[str, object]:
         "rss_mb": max(rss_kb(node.pid) for node in run.nodes) / 1024,
         "valkey_mb": run.used().counts["used_memory"] / (1 << 20),
         "channels": channels(run.valkey),
-        "publisher_us_per_event": own_s[0] / EVENTS * 1e6,
-        "other_us_per_event": sum(others) / len(others) / EVENTS * 1e6 if others else 0.0,
-        "valkey_us_per_event": (loud.valkey_s - valkey_quiet_s * loud.at) / EVENTS * 1e6,
+        "publisher_us_per_event": own_s[0] / events * 1e6,
+        "other_us_per_event": sum(others) / len(others) / events * 1e6 if others else 0.0,
+        "valkey_us_per_event": (loud.valkey_s - valkey_quiet_s * loud.at) / events * 1e6,
         "script_us_per_event": (loud.counts["cmdstat_evalsha_us"] - _per_s(quiet, "cmdstat_evalsha_us") * loud.at)
-        / EVENTS,
-        "events_per_s": EVENTS / loud.at,
+        / events,
+        "events_per_s": events / loud.at,
         "idle_commands": {
             name.removeprefix("cmdstat_"): round(per_s, 1)
             for name in quiet.counts
