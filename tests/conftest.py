@@ -9,6 +9,10 @@ from hypothesis import HealthCheck, settings
 
 from tests.support.clock import VirtualClockLoop
 
+# What these find is told as fully as what a test does.
+for judge in ("crowds", "history", "judge", "losses"):
+    pytest.register_assert_rewrite(f"tests.support.{judge}")
+
 pytest_plugins = ["tests.support.budgets", "tests.support.leftovers"]
 
 # No deadline per example, and no complaint about slow ones: both measure the machine. `HYPOTHESIS_PROFILE=long` before a release.

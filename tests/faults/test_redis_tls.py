@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from signtusk_realtime.config import Settings
 from signtusk_realtime.engines.redis import RedisEngine
 from signtusk_realtime.engines.redis.trust import trusting
 from signtusk_realtime.errors import ConfigurationError, Unavailable
+from signtusk_realtime.service.doctor import examine
 from tests.support.certificates import Certificate, make_certificate
 from tests.support.engines import LOG, RecordingSink, publish
 from tests.support.valkey import Valkey, running
@@ -67,6 +69,28 @@ async def test_both_prove_themselves(server: Valkey, tmp_path: Path) -> None:
         for context in (trusting(None, certificate, key), trusting(ca, None, None)):
             with pytest.raises(Unavailable):
                 await RedisEngine([url], tls=context).start(RecordingSink())
+
+
+async def test_doctor_proves_itself_too(server: Valkey, tmp_path: Path) -> None:
+    """It goes by the same settings as the service: with them it looks at the server, without them, or with files that are none, it says what failed."""
+    (tmp_path / "client").mkdir()
+    own, client = make_certificate(tmp_path), make_certificate(tmp_path / "client", "client")
+    files = {
+        "redis_ca": str(own.certificate),
+        "redis_certificate": str(client.certificate),
+        "redis_key": str(client.key),
+    }
+    async with behind_tls(server, own, client) as url:
+
+        async def failed(settings: Settings) -> set[str]:
+            found = await asyncio.to_thread(lambda: list(examine(settings, [url])))
+            return {one.check for one in found if one.level == "fail" and one.check != "open files"}
+
+        assert await failed(Settings(**files)) == set()
+        assert (
+            await failed(Settings(redis_certificate=files["redis_certificate"], redis_key=files["redis_key"])) != set()
+        )
+        assert await failed(Settings(redis_ca=str(tmp_path / "missing.pem"))) == {"certificates"}
 
 
 def test_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from typing import Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from signtusk_realtime.config import Settings
+from signtusk_realtime.errors import ConfigurationError
 from signtusk_realtime.service.doctor_redis import (
     Finding,
     Reply,
@@ -44,9 +45,16 @@ def examine(settings: Settings, servers: Sequence[str]) -> Iterator[Finding]:
     if not servers:
         yield from _database(settings.database)
         return
+    from signtusk_realtime.engines.redis.trust import trusting  # noqa: PLC0415 - only who has Redis installs what it needs
+
+    try:
+        tls = trusting(settings.redis_ca, settings.redis_certificate, settings.redis_key)
+    except ConfigurationError as error:
+        yield fail("certificates", error.message)
+        return
     seen: set[str] = set()
     for url in servers:
-        yield from _server(url, seen)
+        yield from _server(url, tls, seen)
 
 
 def _machine(settings: Settings) -> Iterator[Finding]:
@@ -84,7 +92,7 @@ def _database(name: str) -> Iterator[Finding]:
     yield warn("database", told) if free < LOW_SPACE_BYTES else ok("database", told)
 
 
-def _server(url: str, seen: set[str]) -> Iterator[Finding]:
+def _server(url: str, tls: ssl.SSLContext, seen: set[str]) -> Iterator[Finding]:
     parts, where = SplitResult("", "", "", "", ""), ""
     try:
         parts = urlsplit(url)
@@ -95,7 +103,7 @@ def _server(url: str, seen: set[str]) -> Iterator[Finding]:
         yield fail("address", "an address is redis[s]://[[user]:password@]host[:port]")
         return
     try:
-        with closing(Line(parts)) as line:
+        with closing(Line(parts, tls)) as line:
             nodes = line.ask("CLUSTER", "NODES")
             yield from check_cluster(where, line.ask("CLUSTER", "INFO"), nodes)
             found = primaries(nodes) or [where]
@@ -105,12 +113,12 @@ def _server(url: str, seen: set[str]) -> Iterator[Finding]:
     for address in found:
         if address not in seen:
             seen.add(address)
-            yield from _primary(parts, address)
+            yield from _primary(parts, tls, address)
 
 
-def _primary(parts: SplitResult, address: str) -> Iterator[Finding]:
+def _primary(parts: SplitResult, tls: ssl.SSLContext, address: str) -> Iterator[Finding]:
     try:
-        with closing(Line(parts, address)) as line:
+        with closing(Line(parts, tls, address)) as line:
             trips = []
             for _ in range(_PINGS):
                 began = time.perf_counter()
@@ -134,14 +142,14 @@ def _primary(parts: SplitResult, address: str) -> Iterator[Finding]:
 class Line:
     """A connection that asks one thing after the other. Raises: OSError, for a refusal to log in too."""
 
-    def __init__(self, parts: SplitResult, address: str | None = None) -> None:
+    def __init__(self, parts: SplitResult, tls: ssl.SSLContext, address: str | None = None) -> None:
         from hiredis import Reader  # noqa: PLC0415 - only who has Redis installs it
 
         host, _, port = (address or f"{parts.hostname}:{parts.port or 6379}").rpartition(":")
         plain = socket.create_connection((host, int(port)), TIMEOUT_S)
         self._socket = plain
         if parts.scheme == "rediss":
-            self._socket = ssl.create_default_context().wrap_socket(plain, server_hostname=parts.hostname)
+            self._socket = tls.wrap_socket(plain, server_hostname=host)
         self._reader = Reader()
         if parts.password is not None:
             user = [unquote(parts.username)] if parts.username else []
