@@ -91,3 +91,21 @@ def test_texts_in_another_normal_form_merge() -> None:
 def test_the_prefix_is_trimmed_before_the_suffix() -> None:
     """Of two places where a repeated word may have been inserted the later one is taken."""
     assert merge_text("a a b", "a a a b", "a a c") == MergedText("a a c", (("b", "a b", "c"),))
+
+
+@given(few, few, few, few)
+def test_of_two_insertions_at_one_point_currents_is_first(
+    before: list[int], after: list[int], ours: list[int], theirs: list[int]
+) -> None:
+    """Both are kept, in that order, whatever they are, and nothing clashes."""
+    base = [*(10 + item for item in before), *(20 + item for item in after)]
+    current, incoming = [30, *ours], [40, *theirs]
+    sides = {
+        side: [*base[: len(before)], *own, *base[len(before) :]]
+        for side, own in (("current", current), ("incoming", incoming))
+    }
+    merged = merge(base, sides["current"], sides["incoming"])
+    assert merged is not None
+    assert merged.overlaps == []
+    result = [item for side, place in merged.pieces for item in sides[side][place.start : place.end]]
+    assert result == [*base[: len(before)], *current, *incoming, *base[len(before) :]]
