@@ -34,15 +34,6 @@ PATIENT_S = 5.0
 pytestmark = [pytest.mark.real_time, pytest.mark.timeout(120 + 40 * LOSSES)]
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[ValkeyCluster]:
-    cluster = ValkeyCluster().keep()
-    try:
-        yield cluster.start()
-    finally:
-        cluster.stop()
-
-
 @pytest.fixture(scope="module", autouse=True)
 def silences() -> Iterator[Silences]:
     silences = Silences()

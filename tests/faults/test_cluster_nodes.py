@@ -206,15 +206,6 @@ async def overflow(stand: Stand, number: int) -> None:
         server.limit_listeners(1 << 30)
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[ValkeyCluster]:
-    cluster = ValkeyCluster().keep()
-    try:
-        yield cluster.start()
-    finally:
-        cluster.stop()
-
-
 @pytest.fixture
 def silences() -> Iterator[Silences]:
     silences = Silences()

@@ -1,6 +1,7 @@
 """What all connections of a server share while they speak HTTP.
 
-Owns: their bounds, the native paths, three timers, whose pipelined requests are next, who is there, and how all of them are told to end.   Not: one connection (front.py).
+Owns: their bounds, the native paths, three timers, whose pipelined requests are next, who is there, and how all of them are told to end.
+Not: one connection (front.py).
 """
 
 from __future__ import annotations
