@@ -6,6 +6,7 @@ Rule: what a node misses while it is cut off comes in its order once it is back,
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 
 from signtusk_realtime.engines.engine import Sink
@@ -44,11 +45,11 @@ class NodeEngine(MemoryEngine):
     def __init__(self, memory: SharedMemory, clock: Callable[[], int]) -> None:
         super().__init__(clock=clock)
         self._memory = memory
-        self.is_deaf = False
-        """Whether it is told nothing of other nodes' commits, though it reaches them."""
         self._is_cut_off = False
         self.is_deaf = False
-        """Whether ephemeral messages of others get lost on their way here."""
+        """Whether it is told nothing of other nodes' commits and messages, though it reaches them."""
+        self.stuck: dict[LogName, asyncio.Future[None]] = {}
+        """What signals wait for, by log: one server of several that answers late, or not at all."""
         self._missed: list[tuple[LogName, Epoch, Sequence[Entry]]] = []
 
     def share(self, other: NodeEngine) -> None:
@@ -74,6 +75,8 @@ class NodeEngine(MemoryEngine):
         return outcome
 
     async def signal(self, log: LogName, body: bytes) -> None:
+        if (answer := self.stuck.get(log)) is not None:
+            await answer
         await super().signal(log, body)
         for node in self._memory.nodes:
             if node is not self and not node._is_cut_off and not node.is_deaf and log in node._followed:

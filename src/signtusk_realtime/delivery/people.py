@@ -19,8 +19,9 @@ class Person:
 
     __slots__ = ("connections", "declarations", "departures", "last_seen")
 
-    def __init__(self, connections: list[Connection], last_seen: int) -> None:
-        self.connections = connections
+    def __init__(self, connections: Iterable[Connection], last_seen: int) -> None:
+        self.connections = {one.connection_id: one for one in connections}
+        """By id: one name may stand for thousands of viewers."""
         self.last_seen = last_seen
         self.declarations: dict[str, Declared] = {}
         """By connection; those of a closed one count until they are let go."""
@@ -43,7 +44,7 @@ def add(organization: Organization, connection: Connection, now_ms: int) -> bool
     if isinstance(found, Connection):
         found = people[user_id] = Person([found], found.connected_at)
     assert isinstance(found, Person)
-    found.connections.append(connection)
+    found.connections[connection.connection_id] = connection
     found.last_seen = now_ms
     return False
 
@@ -51,7 +52,7 @@ def add(organization: Organization, connection: Connection, now_ms: int) -> bool
 def declare(organization: Organization, connection: Connection, declared: Declared) -> None:
     """Take what a connection says of its user."""
     person = _person(organization, connection.session.identity.user_id)
-    if person is not None and connection in person.connections:
+    if person is not None and person.connections.get(connection.connection_id) is connection:
         person.declarations[connection.connection_id] = declared
         person.last_seen = declared.last_seen
 
@@ -63,7 +64,7 @@ def remove(organization: Organization, connection: Connection, now_ms: int) -> P
         return None
     person = _person(organization, user_id)
     assert person is not None
-    person.connections.remove(connection)
+    del person.connections[connection.connection_id]
     person.last_seen = now_ms
     if not person.connections:
         person.departures += 1
@@ -76,7 +77,7 @@ def let_go(organization: Organization, user_id: str, connection_id: str, departu
     person = people.get(user_id) if isinstance(people, dict) else None
     if not isinstance(person, Person):
         return False
-    if not any(one.connection_id == connection_id for one in person.connections):
+    if connection_id not in person.connections:
         person.declarations.pop(connection_id, None)
     if person.connections or person.departures != departures:
         return False
@@ -135,7 +136,11 @@ def _has(organization: Organization, user_id: str, connection: Connection) -> bo
     people = organization.people
     if isinstance(people, dict):
         found = people.get(user_id)
-        return connection in found.connections if isinstance(found, Person) else found is connection
+        return (
+            found.connections.get(connection.connection_id) is connection
+            if isinstance(found, Person)
+            else found is connection
+        )
     return people is connection
 
 

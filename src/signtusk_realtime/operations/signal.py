@@ -2,8 +2,8 @@
 
 Owns: who may tell of which document, and the message on its way.   Not: its way to sockets (delivery/ephemeral.py), rates (sessions).
 Rule 1: who may follow a document's updates may signal there, subscribed or not.   Rule 2: at most once, never stored; not answered but by an error.
-Rule 3: nobody waits for a signal, not even the client's next message: they go to the engine one after the other, and beyond MOST_WAITING the
-oldest go nowhere.
+Rule 3: nobody waits for a signal, not even the client's next message: those of one organization go to the engine one after the other, and
+beyond MOST_WAITING the oldest go nowhere. No organization waits for another's, or loses its own by them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from signtusk_realtime.protocol import json
 from signtusk_realtime.protocol.messages import Signal, Signalled
 
 DATA_BYTES: Final = 4096
-MOST_WAITING: Final = 1024
+MOST_WAITING: Final = 256
+"""Signals of one organization."""
 
 
 class SendSignal:
@@ -35,8 +36,9 @@ class SendSignal:
     def __init__(self, engine: Engine, hub: Hub) -> None:
         self._engine = engine
         self._hub = hub
-        self._waiting: deque[tuple[LogName, bytes]] = deque(maxlen=MOST_WAITING)
-        self._sending: asyncio.Task[None] | None = None
+        self._waiting: dict[LogName, deque[bytes]] = {}
+        """Of those organizations for which a task is sending."""
+        self._sending: set[asyncio.Task[None]] = set()
 
     def subscription(self, message: Signal) -> Subscription:
         """Give what one must be allowed to follow, to signal there."""
@@ -56,24 +58,28 @@ class SendSignal:
         told = Signalled(signal=message.signal, document_id=document_id, data=message.data, user_id=user_id)
         keys = ("document_updated", f"d:{document_id}", f"u:{user_id}")
         body = between_clients(json.encode(told), keys, connection.connection_id)
-        self._waiting.append((LogName(identity.organization_id), body))
-        if self._sending is None:
-            self._sending = asyncio.get_running_loop().create_task(self._send())
+        log = LogName(identity.organization_id)
+        if (waiting := self._waiting.get(log)) is not None:
+            waiting.append(body)
+            return
+        self._waiting[log] = waiting = deque((body,), maxlen=MOST_WAITING)
+        task = asyncio.get_running_loop().create_task(self._send(log, waiting))
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
 
-    async def _send(self) -> None:
+    async def _send(self, log: LogName, waiting: deque[bytes]) -> None:
         try:
-            while self._waiting:
-                try:
-                    await self._engine.signal(*self._waiting.popleft())
-                except RealtimeError:
-                    # The engine is away: what somebody does right now is no news once it is back.
-                    self._waiting.clear()
+            while waiting:
+                await self._engine.signal(log, waiting.popleft())
+        except RealtimeError:
+            # The engine is away: what somebody does right now is no news once it is back.
+            waiting.clear()
         finally:
-            self._sending = None
+            del self._waiting[log]
 
     async def close(self) -> None:
         """Send nothing more."""
-        self._waiting.clear()
-        if self._sending is not None:
-            self._sending.cancel()
-            await asyncio.gather(self._sending, return_exceptions=True)
+        sending = list(self._sending)
+        for task in sending:
+            task.cancel()
+        await asyncio.gather(*sending, return_exceptions=True)

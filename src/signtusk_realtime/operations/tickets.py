@@ -5,6 +5,8 @@ Rule 1: a ticket stands for the identity that asked for it, with what its token 
 Rule 2: it opens one connection; of several that use it at once one wins. On an event stream the same ticket reopens that stream, with the same
 selection and a cursor: a browser repeats the URL it was given. Such a stream has one name as long as it is reopened, and is open once.
 Rule 3: what is stored is a digest; who reads the store cannot use it.
+Rule 4: what one user can have stored is bounded: a ticket that opened a stream is kept as long as its token lives, so streams are opened more
+slowly than tickets are made.
 """
 
 from __future__ import annotations
@@ -30,6 +32,9 @@ SECRET_BYTES: Final = 16
 PER_SECOND: Final = 50
 BURST: Final = 500
 """Tickets of one user, on one node: each is a record until it is used or expires."""
+STREAMS_PER_SECOND: Final = 0.2
+STREAM_BURST: Final = 500
+"""Event streams that one user opens by tickets, on one node; to reopen one counts nothing."""
 STREAM_KEPT_MS: Final = 86_400_000
 """How long a stream may be reopened whose identity does not expire."""
 _STREAM: Final = "sse_"
@@ -75,15 +80,15 @@ class Tickets:
         self._now_ms = now_ms
         self._new_secret = new_secret
         self._lifetime_ms = lifetime_ms
-        self._monotonic_s = monotonic_s
-        self._full_at: dict[tuple[str, str], float] = {}
-        """When each user's rate is whole again, of those who asked lately, the last one last."""
+        self._issued = _RateOfEach(monotonic_s, PER_SECOND, BURST)
+        self._opened = _RateOfEach(monotonic_s, STREAMS_PER_SECOND, STREAM_BURST)
 
     async def issue(self, identity: Identity) -> TicketAnswer:
         """Make a ticket. Raises: Forbidden, LimitExceeded (rate_limited), Unavailable."""
         if identity.is_service:
             raise Forbidden("a service opens no connection")
-        self._count(identity)
+        if not self._issued.take(identity):
+            raise LimitExceeded(f"{PER_SECOND} tickets a second are made for one user", retry_after_s=1)
         expires_at = self._now_ms() + self._lifetime_ms
         if identity.expires_at is not None:
             expires_at = min(expires_at, identity.expires_at)
@@ -97,7 +102,7 @@ class Tickets:
         """Use a ticket and give the identity it stands for.
 
         `selection`: what an event stream asks for, in any form that is the same for the same; None for a WebSocket. `resumes`: whether it
-        comes with a cursor. Raises: Unauthenticated, Unavailable.
+        comes with a cursor. Raises: Unauthenticated, LimitExceeded (rate_limited; the ticket is not used), Unavailable.
         """
         if _FORM.fullmatch(ticket) is None:
             raise Unauthenticated(_REFUSED)
@@ -113,6 +118,11 @@ class Tickets:
             return kept.identity
         if selection is None:
             use = Commit(expect=((key, _FRESH),), delete=(key,))
+        elif not self._opened.take(kept.identity):
+            pause = round(1 / STREAMS_PER_SECOND)
+            raise LimitExceeded(
+                f"one stream in {pause} seconds is opened by a ticket for one user", retry_after_s=pause
+            )
         else:
             until = kept.identity.expires_at or self._now_ms() + STREAM_KEPT_MS
             opened = Record(TICKETS, key.key, _encode(_Kept(kept.identity, _digest(selection))), _OPENED, until)
@@ -120,18 +130,6 @@ class Tickets:
         if not await self._commit(use):
             raise Unauthenticated(_REFUSED)
         return kept.identity
-
-    def _count(self, identity: Identity) -> None:
-        now = self._monotonic_s()
-        while self._full_at and next(iter(self._full_at.values())) <= now:
-            del self._full_at[next(iter(self._full_at))]
-        key = identity.organization_id, identity.user_id
-        full_at = take(self._full_at.get(key, 0.0), now, 1.0, per_second=PER_SECOND, burst=BURST)
-        if full_at is None:
-            raise LimitExceeded(f"{PER_SECOND} tickets a second are made for one user", retry_after_s=1)
-        # Ordering: taken out first, so that who asked last stands last.
-        self._full_at.pop(key, None)
-        self._full_at[key] = full_at
 
     async def reopens(self, organization_id: str, connection_id: str) -> Key | None:
         """Give what must be deleted so that nobody can reopen a stream of this organization; None if it has no ticket. Raises: Unavailable."""
@@ -150,6 +148,31 @@ class Tickets:
         if commit.expect[0][1] == ABSENT:
             raise Unavailable("a ticket of this name exists; repeat the call")
         return False
+
+
+class _RateOfEach:
+    """How fast each user may do something; those are remembered who did lately."""
+
+    def __init__(self, monotonic_s: Callable[[], float], per_second: float, burst: float) -> None:
+        self._monotonic_s = monotonic_s
+        self._per_second = per_second
+        self._burst = burst
+        self.full_at: dict[tuple[str, str], float] = {}
+        """When each user's rate is whole again, the last who did something last."""
+
+    def take(self, identity: Identity) -> bool:
+        """Count one more; say whether that is allowed."""
+        now, full_at = self._monotonic_s(), self.full_at
+        while full_at and next(iter(full_at.values())) <= now:
+            del full_at[next(iter(full_at))]
+        key = identity.organization_id, identity.user_id
+        whole_at = take(full_at.get(key, 0.0), now, 1.0, per_second=self._per_second, burst=self._burst)
+        if whole_at is None:
+            return False
+        # Ordering: taken out first, so that who did something last stands last.
+        full_at.pop(key, None)
+        full_at[key] = whole_at
+        return True
 
 
 def stream_id(ticket: str) -> str:

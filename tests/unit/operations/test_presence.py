@@ -10,13 +10,13 @@ import pytest
 from msgspec import Raw
 
 from signtusk_realtime.cluster.registry import HEARTBEAT_S
-from signtusk_realtime.errors import Forbidden
+from signtusk_realtime.errors import Forbidden, Unavailable
 from signtusk_realtime.events.log import LogName, Range
 from signtusk_realtime.operations.presence.presence import LEAVE_MS, METADATA_BYTES
 from signtusk_realtime.operations.presence.shared import PRESENCE
 from signtusk_realtime.operations.presence.sharing import FIRST_S, LOOK_S, PACE_S, RECHECK_S
 from signtusk_realtime.operations.presence.watch import MOST_COMPARED, MOST_TOLD
-from signtusk_realtime.operations.signal import DATA_BYTES
+from signtusk_realtime.operations.signal import DATA_BYTES, MOST_WAITING
 from tests.support.clock import elapse, settle
 from tests.support.delivery import grant, guest, member
 from tests.support.people import PresenceClient, PresenceNode, Watcher, presence_nodes
@@ -484,8 +484,8 @@ async def test_a_node_writes_one_record_for_an_organization() -> None:
         assert records == []
 
 
-async def follow(node: PresenceNode, user_id: str, **filters: str) -> PresenceClient:
-    client = await node.client(user_id)
+async def follow(node: PresenceNode, user_id: str, organization_id: str = "org123", **filters: str) -> PresenceClient:
+    client = await node.client(user_id, organization_id)
     client.say(type="subscribe", subscription={"type": "document_updates", "filters": filters})
     await settle()
     client.messages()
@@ -534,3 +534,39 @@ async def test_signals_go_nowhere_while_the_engine_is_away() -> None:
         await settle()
         assert [one["signal"] for one in ben.messages()] == ["focus"]
         assert ann.messages() == []
+
+
+async def test_no_organization_waits_for_anothers_signals() -> None:
+    """Nor loses its own where another's server fails; of one that waits the newest are kept."""
+    async with presence_nodes(1) as [node]:
+        ann, ben = await follow(node, "ann"), await follow(node, "ben")
+        cleo, dan = await follow(node, "cleo", "other"), await follow(node, "dan", "other")
+        log, late = LogName("org123"), asyncio.get_running_loop().create_future()
+        node.engine.stuck[log] = late
+        for speaker in (ann, cleo, ann, cleo):
+            speaker.say(type="signal", signal="typing", documentId="d1")
+            await settle()
+        assert [one["userId"] for one in dan.messages()] == ["cleo"] * 2
+        late.set_exception(Unavailable("away"))
+        cleo.say(type="signal", signal="focus", documentId="d1")
+        await settle()
+        assert [one["signal"] for one in dan.messages()] == ["focus"]
+        del node.engine.stuck[log]
+        ann.say(type="signal", signal="focus", documentId="d1")
+        await settle()
+        assert [one["signal"] for one in ben.messages()] == ["focus"]
+
+
+async def test_of_signals_that_wait_the_newest_are_kept() -> None:
+    """An engine that answers late costs a bounded number of them, for each organization."""
+    async with presence_nodes(1) as [node]:
+        ben = await follow(node, "ben")
+        speakers = [await follow(node, f"user{number}") for number in range(8)]
+        log, late = LogName("org123"), asyncio.get_running_loop().create_future()
+        node.engine.stuck[log] = late
+        for number in range(8 * 50):
+            speakers[number // 50].say(type="signal", signal="pointer", documentId="d1", data={"at": number})
+        await settle()
+        late.set_result(None)
+        await elapse(1)
+        assert [one["data"]["at"] for one in ben.messages()] == [*range(8 * 50)][-MOST_WAITING:]

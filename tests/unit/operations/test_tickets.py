@@ -8,8 +8,9 @@ from itertools import count
 import pytest
 
 from signtusk_realtime.errors import LimitExceeded
-from signtusk_realtime.operations.tickets import BURST, PER_SECOND, Tickets
+from signtusk_realtime.operations.tickets import BURST, PER_SECOND, STREAM_BURST, STREAMS_PER_SECOND, Tickets
 from tests.support.delivery import Node, member, started_node
+from tests.support.server import now_ms
 
 pytestmark = pytest.mark.virtual_clock
 
@@ -28,7 +29,7 @@ class Window:
         numbers = count()
         self.tickets = Tickets(
             node.engine,
-            now_ms=lambda: int(self.now * 1000),
+            now_ms=now_ms,
             monotonic_s=lambda: self.now,
             new_secret=lambda: f"{next(numbers):022}",
         )
@@ -60,11 +61,11 @@ async def test_only_those_who_asked_lately_are_remembered(node: Node) -> None:
     for number in range(200):
         await window.made(f"user{number}", 1)
         window.now += 0.001
-    assert len(window.tickets._full_at) < 50
+    assert len(window.tickets._issued.full_at) < 50
     assert await window.made("ada", BURST + 1) == BURST
     window.now += BURST / PER_SECOND + 0.001
     assert await window.made("bob", 1) == 1
-    assert list(window.tickets._full_at) == [("org123", "bob")]
+    assert list(window.tickets._issued.full_at) == [("org123", "bob")]
 
 
 async def test_who_asked_first_and_again_keeps_nobody_else_remembered(node: Node) -> None:
@@ -75,4 +76,42 @@ async def test_who_asked_first_and_again_keeps_nobody_else_remembered(node: Node
     await window.made("ada", 10)
     window.now += 12 / PER_SECOND
     await window.made("eve", 1)
-    assert [user for _, user in window.tickets._full_at] == ["ada", "eve"]
+    assert [user for _, user in window.tickets._issued.full_at] == ["ada", "eve"]
+
+
+async def test_a_user_opens_so_many_streams(node: Node) -> None:
+    """What a ticket that opened a stream leaves behind stays as long as its token lives: some at once, then slowly; who waits loses nothing."""
+    window = Window(node)
+
+    async def opened(user: str, most: int) -> tuple[int, str]:
+        for number in range(most):
+            window.now += 1 / PER_SECOND
+            ticket = (await window.tickets.issue(member(user))).ticket
+            try:
+                await window.tickets.take(ticket, selection="all")
+            except LimitExceeded:
+                return number, ticket
+        return most, ""
+
+    meanwhile = int(STREAM_BURST / PER_SECOND * STREAMS_PER_SECOND)
+    many, refused = await opened("ada", 2 * STREAM_BURST)
+    assert many == pytest.approx(STREAM_BURST + meanwhile, abs=1)
+    with pytest.raises(LimitExceeded) as refusal:
+        await window.tickets.take(refused, selection="all")
+    assert (refusal.value.code, refusal.value.retry_after_s) == ("rate_limited", 1 / STREAMS_PER_SECOND)
+    assert await opened("bob", 10) == (10, "")
+    window.now += 1 / STREAMS_PER_SECOND
+    assert await window.tickets.take(refused, selection="all") == member("ada")
+
+
+async def test_to_reopen_a_stream_or_a_socket_counts_nothing(node: Node) -> None:
+    """Only a stream that is opened leaves something behind."""
+    window = Window(node)
+    ticket = (await window.tickets.issue(member("ada"))).ticket
+    await window.tickets.take(ticket, selection="all")
+    for _ in range(STREAM_BURST):
+        await window.tickets.take(ticket, selection="all", resumes=True)
+    for _ in range(STREAM_BURST):
+        window.now += 1 / PER_SECOND
+        await window.tickets.take((await window.tickets.issue(member("ada"))).ticket)
+    assert window.tickets._opened.full_at == {("org123", "ada"): 1000.0 + 1 / STREAMS_PER_SECOND}
