@@ -6,26 +6,29 @@ import asyncio
 
 import pytest
 
-from signtusk_realtime.server.intake import Turnstile
-from tests.support.clock import settle
+from signtusk_realtime.server.intake import PAUSE_S, Turnstile
+from tests.support.clock import elapse, settle
 
 pytestmark = pytest.mark.virtual_clock
 
 
-async def test_one_passes_in_a_turn() -> None:
-    """However many wait, between two of them everybody else has a turn."""
+async def test_between_two_there_is_a_pause() -> None:
+    """However many wait, between two of them everybody else has time; the first waits for nobody."""
+    turnstile, times, loop = Turnstile(), list[float](), asyncio.get_running_loop()
+    began = loop.time()
+    for _ in range(3):
+        turnstile.enter(lambda: times.append(loop.time() - began))
+    await elapse(1)
+    assert times == pytest.approx([0, PAUSE_S, 2 * PAUSE_S])
+
+
+async def test_nobody_passes_at_once() -> None:
+    """What is entered in a turn of the loop passes in a later one, so that no answer is made within another."""
     turnstile, order = Turnstile(), list[str]()
-
-    def other(turns: int) -> None:
-        order.append("other")
-        if turns > 1:
-            asyncio.get_running_loop().call_soon(other, turns - 1)
-
-    for name in ("first", "second", "third"):
-        turnstile.enter(lambda name=name: order.append(name))  # type: ignore[misc]
-    asyncio.get_running_loop().call_soon(other, 3)
+    turnstile.enter(lambda: order.append("passed"))
+    order.append("entered")
     await settle()
-    assert order == ["first", "other", "second", "other", "third", "other"]
+    assert order == ["entered", "passed"]
 
 
 async def test_who_enters_again_goes_behind_those_who_wait() -> None:
@@ -39,7 +42,7 @@ async def test_who_enters_again_goes_behind_those_who_wait() -> None:
 
     turnstile.enter(again)
     turnstile.enter(lambda: order.append("once"))
-    await settle()
+    await elapse(1)
     assert order == ["again", "once", "again", "again"]
 
 
@@ -53,6 +56,6 @@ async def test_a_defect_of_one_stops_nobody_else() -> None:
 
     turnstile.enter(fail)
     turnstile.enter(lambda: order.append("next"))
-    await settle()
+    await elapse(1)
     assert order == ["next"]
     assert [type(one) for one in told] == [LookupError]
