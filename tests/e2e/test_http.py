@@ -222,6 +222,7 @@ async def test_foreign_hosts_and_pages_are_kept_out() -> None:
             ({}, "example.org", "host_not_allowed"),
             ({"Origin": "https://example.org"}, "localhost", "origin_not_allowed"),
             ({"Origin": "null"}, "localhost", "origin_not_allowed"),
+            ({"X-Forwarded-For": "203.0.113.9"}, "localhost", "host_not_allowed"),
         ):
             for method, target in (("GET", HISTORY), ("POST", EVENTS), ("OPTIONS", EVENTS), ("GET", "/nowhere")):
                 answer = await call(it.port, method, target, headers, host=host)

@@ -16,13 +16,16 @@ from signtusk_realtime.cluster.nodes import NODES
 from signtusk_realtime.engines.engine import Engine
 from signtusk_realtime.engines.redis import RedisEngine
 from signtusk_realtime.events.log import CONTROL_LOG, Range
+from signtusk_realtime.operations.refresh import ELSEWHERE_BURST
 from signtusk_realtime.server.entrance import ServerLimits
 from tests.e2e.test_access import CONNECTIONS, REVOCATIONS, Tokens, bearer
+from tests.support.delivery import member
 from tests.support.samples import sample
 from tests.support.server import (
     IDENTITY,
     QUICK,
     UPGRADE,
+    Answer,
     Serving,
     StreamPeer,
     WebSocketPeer,
@@ -256,6 +259,26 @@ async def test_refresh_through_the_other_node(engines: tuple[Engine, Engine]) ->
         assert "expiresAt" in answer.json()
         connection = next(iter(two.a.hub.connections.values()))
         assert connection.session.identity.token_id == "t2"
+
+
+async def test_who_makes_all_nodes_search_may_do_so_at_a_rate() -> None:
+    """Ids that somebody makes up are asked of the other nodes through the log of all organizations: so many at once, and others go on."""
+    memory = SharedMemory()
+    async with two_nodes((memory.engine(), memory.engine()), tokens=True) as two:
+
+        async def ask(user: str) -> Answer:
+            token = bearer(user)["Authorization"].removeprefix("Bearer ")
+            body = json.dumps({"token": token}).encode()
+            return await call(
+                two.b.port, "POST", f"{CONNECTIONS}/made_up/refresh", {"Content-Type": "application/json"}, body
+            )
+
+        rate = two.b.verbs.refresh._elsewhere_rate
+        for _ in range(ELSEWHERE_BURST):
+            assert rate.take(member("user1"))
+        refused = await ask("user1")
+        assert (refused.status, refused.code, refused.headers["retry-after"]) == (429, "rate_limited", "1")
+        assert (await ask("user2")).status == 404
 
 
 async def test_events_reach_both_nodes_once_and_no_other_organization(engines: tuple[Engine, Engine]) -> None:

@@ -62,7 +62,7 @@ async def test_a_client_is_who_the_proxy_says(name: str, tmp_path: Path) -> None
     async with serving(tmp_path, *options) as node, deployed(name, [node.port, 1], tmp_path) as port:
         first = await _open(port, "127.0.0.2", {})
         other = await _open(port, "127.0.0.3", {})
-        forging = await _open(port, "127.0.0.2", {"X-Forwarded-For": "192.0.2.1"})
+        forging = await _open(port, "127.0.0.2", {"X-Forwarded-For": "127.0.0.9"})
         assert [status for _, status in (first, other, forging)] == [101, 101, 429]
         for peer, _ in (first, other, forging):
             await peer.end()

@@ -66,7 +66,7 @@ class World:
         self.nodes = list(nodes)
         self.watchers: dict[str, Watcher] = {}
         self.open: dict[str, list[PresenceClient]] = {user: [] for user in USERS}
-        self.said: dict[int, tuple[int, How]] = {}
+        self.said: dict[PresenceClient, tuple[int, How]] = {}
         """By connection: when it said so, and what."""
         self.published: dict[str, tuple[int, How]] = {}
         self.time = 0
@@ -86,7 +86,7 @@ class World:
                 clients.append(await self.node(step).client(step.user))
             case "declare" if clients:
                 clients[-1].declare(step.how)
-                self.said[id(clients[-1])] = (self.time, step.how)
+                self.said[clients[-1]] = (self.time, step.how)
             case "close" if clients:
                 clients.pop(0).leave()
             case "reload" if clients:
@@ -127,7 +127,7 @@ class World:
         """Say who is there: everybody with a connection, by the newest word; and who is published to be."""
         found: dict[str, How] = {"watcher": ("online", None)}
         for user, clients in self.open.items():
-            words = [self.said[id(client)] for client in clients if id(client) in self.said]
+            words = [self.said[client] for client in clients if client in self.said]
             if user in self.published:
                 words.append(self.published[user])
             if words:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 
@@ -122,6 +123,14 @@ def contradictions(settings: Settings) -> list[str]:
         faults.append(
             f"host: development authentication lets everybody in and is refused on {settings.host!r};"
             " bind a loopback address such as 127.0.0.1"
+        )
+    if (
+        settings.auth.mode == "development"
+        and settings.public_url is not None
+        and not is_loopback(urlsplit(settings.public_url).hostname or "")
+    ):
+        faults.append(
+            f"public_url: development authentication lets everybody in and is refused under {settings.public_url!r}; set auth.mode to jwt"
         )
     faults += auth_faults(settings.auth)
     faults += address_faults(settings)

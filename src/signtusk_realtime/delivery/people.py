@@ -17,7 +17,7 @@ from signtusk_realtime.sessions.presence import Declared, Seen
 class Person:
     """A user with several connections, with something to say, or with none any more."""
 
-    __slots__ = ("connections", "declarations", "departures", "last_seen")
+    __slots__ = ("connections", "declarations", "departures", "last_seen", "newest")
 
     def __init__(self, connections: Iterable[Connection], last_seen: int) -> None:
         self.connections = {one.connection_id: one for one in connections}
@@ -25,6 +25,8 @@ class Person:
         self.last_seen = last_seen
         self.declarations: dict[str, Declared] = {}
         """By connection; those of a closed one count until they are let go."""
+        self.newest: Declared | None = None
+        """Of them: kept, for one name may have thousands."""
         self.departures = 0
         """How often the last connection was closed: it tells whether somebody has been back meanwhile."""
 
@@ -54,6 +56,8 @@ def declare(organization: Organization, connection: Connection, declared: Declar
     person = _person(organization, connection.session.identity.user_id)
     if person is not None and person.connections.get(connection.connection_id) is connection:
         person.declarations[connection.connection_id] = declared
+        if person.newest is None or declared.at >= person.newest.at:
+            person.newest = declared
         person.last_seen = declared.last_seen
 
 
@@ -78,7 +82,9 @@ def let_go(organization: Organization, user_id: str, connection_id: str, departu
     if not isinstance(person, Person):
         return False
     if connection_id not in person.connections:
-        person.declarations.pop(connection_id, None)
+        gone = person.declarations.pop(connection_id, None)
+        if gone is not None and gone is person.newest:
+            person.newest = max(person.declarations.values(), key=lambda declared: declared.at, default=None)
     if person.connections or person.departures != departures:
         return False
     assert isinstance(people, dict)
@@ -128,8 +134,7 @@ def _seen(found: Connection | object) -> Seen:
     if isinstance(found, Connection):
         return Seen(connections=1, last_seen=found.connected_at)
     assert isinstance(found, Person)
-    newest = max(found.declarations.values(), key=lambda declared: declared.at, default=None)
-    return Seen(connections=len(found.connections), last_seen=found.last_seen, declared=newest)
+    return Seen(connections=len(found.connections), last_seen=found.last_seen, declared=found.newest)
 
 
 def _has(organization: Organization, user_id: str, connection: Connection) -> bool:

@@ -3,10 +3,14 @@
 Owns: whose token it must be, and what becomes of subscriptions that it does not cover.   Not: checking it (auth), when tokens end
 (delivery/lifetimes.py).
 Rule 1: the same user and organization; anything else changes nothing.
-Rule 2: what the new token does not allow ends before anything else is delivered, live or replayed.
+Rule 2: who asks for connections of other nodes makes all nodes work, so each user may do that at a rate.
+Rule 3: what the new token does not allow ends before anything else is delivered, live or replayed.
 """
 
 from __future__ import annotations
+
+import asyncio
+from typing import Final
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -17,12 +21,17 @@ from signtusk_realtime.cluster.control import Control
 from signtusk_realtime.cluster.notices import Renewed as RenewedNotice
 from signtusk_realtime.delivery.connection import Connection
 from signtusk_realtime.delivery.hub import Hub
-from signtusk_realtime.errors import Forbidden, InvalidInput, Unauthenticated, Unavailable
+from signtusk_realtime.errors import Forbidden, InvalidInput, LimitExceeded, Unauthenticated, Unavailable
 from signtusk_realtime.events.instants import format_milliseconds
 from signtusk_realtime.operations.authorize import UNASKED, Authorize
 from signtusk_realtime.operations.connect import Connect
 from signtusk_realtime.protocol.messages import Unsubscribed
 from signtusk_realtime.sessions.identity import Identity
+from signtusk_realtime.sessions.rates import RateOfEach
+
+ELSEWHERE_PER_SECOND: Final = 50
+ELSEWHERE_BURST: Final = 500
+"""Of one user, on one node."""
 
 
 class Renewal(Struct, frozen=True, forbid_unknown_fields=True):
@@ -69,6 +78,7 @@ class Refresher:
         self._authenticator = authenticator
         self._control = control
         self._authorize = authorize
+        self._elsewhere_rate = RateOfEach(asyncio.get_running_loop().time, ELSEWHERE_PER_SECOND, ELSEWHERE_BURST)
 
     async def __call__(self, connection: Connection, token: str) -> str | UnsetType:
         """Let a connection go on with a new token; give when that one expires.
@@ -106,7 +116,7 @@ class Refresher:
     async def by_id(self, connection_id: str, token: str) -> Renewed:
         """Do the same for a connection of any node that is named, for those who have none to send a message over.
 
-        Raises: Unauthenticated, InvalidInput (not_found: no such connection of this token's user), Unavailable.
+        Raises: Unauthenticated, InvalidInput (not_found: no such connection of this token's user), LimitExceeded (rate_limited), Unavailable.
         """
         try:
             # The token is looked at whether there is such a connection or not: who has none learns nothing of which there are.
@@ -123,6 +133,10 @@ class Refresher:
     async def _elsewhere(self, connection_id: str, identity: Identity) -> Renewed:
         if self._asking is None or not self._asking.has_others:
             raise _unknown()
+        if not self._elsewhere_rate.take(identity):
+            raise LimitExceeded(
+                f"{ELSEWHERE_PER_SECOND} connections a second are asked of other nodes for one user", retry_after_s=1
+            )
         notice = RenewedNotice(connection_id=connection_id, identity=identity)
         told = await self._asking.tell(notice, is_enough=lambda answer: _decode(answer) != _Answer())
         for answer in map(_decode, told.answers.values()):

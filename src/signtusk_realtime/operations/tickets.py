@@ -24,7 +24,7 @@ from signtusk_realtime.errors import Forbidden, LimitExceeded, Unauthenticated, 
 from signtusk_realtime.events.instants import format_milliseconds
 from signtusk_realtime.events.log import ABSENT, CONTROL_LOG, Commit, Committed, Exact, Key, Record
 from signtusk_realtime.sessions.identity import Identity
-from signtusk_realtime.sessions.rates import take
+from signtusk_realtime.sessions.rates import RateOfEach
 
 TICKETS: Final = "tickets"
 PREFIX: Final = "tkt_"
@@ -80,8 +80,8 @@ class Tickets:
         self._now_ms = now_ms
         self._new_secret = new_secret
         self._lifetime_ms = lifetime_ms
-        self._issued = _RateOfEach(monotonic_s, PER_SECOND, BURST)
-        self._opened = _RateOfEach(monotonic_s, STREAMS_PER_SECOND, STREAM_BURST)
+        self._issued = RateOfEach(monotonic_s, PER_SECOND, BURST)
+        self._opened = RateOfEach(monotonic_s, STREAMS_PER_SECOND, STREAM_BURST)
 
     async def issue(self, identity: Identity) -> TicketAnswer:
         """Make a ticket. Raises: Forbidden, LimitExceeded (rate_limited), Unavailable."""
@@ -148,31 +148,6 @@ class Tickets:
         if commit.expect[0][1] == ABSENT:
             raise Unavailable("a ticket of this name exists; repeat the call")
         return False
-
-
-class _RateOfEach:
-    """How fast each user may do something; those are remembered who did lately."""
-
-    def __init__(self, monotonic_s: Callable[[], float], per_second: float, burst: float) -> None:
-        self._monotonic_s = monotonic_s
-        self._per_second = per_second
-        self._burst = burst
-        self.full_at: dict[tuple[str, str], float] = {}
-        """When each user's rate is whole again, the last who did something last."""
-
-    def take(self, identity: Identity) -> bool:
-        """Count one more; say whether that is allowed."""
-        now, full_at = self._monotonic_s(), self.full_at
-        while full_at and next(iter(full_at.values())) <= now:
-            del full_at[next(iter(full_at))]
-        key = identity.organization_id, identity.user_id
-        whole_at = take(full_at.get(key, 0.0), now, 1.0, per_second=self._per_second, burst=self._burst)
-        if whole_at is None:
-            return False
-        # Ordering: taken out first, so that who did something last stands last.
-        full_at.pop(key, None)
-        full_at[key] = whole_at
-        return True
 
 
 def stream_id(ticket: str) -> str:

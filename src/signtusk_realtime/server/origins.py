@@ -27,6 +27,12 @@ PREFLIGHT: Final[HeaderPairs] = (
 _NAME_AND_PORT: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:/?#@\s]+)(?::[0-9]{1,5})?", re.ASCII)
 _PRIVATE_DOMAINS: Final = (".internal", ".local", ".localhost", ".home.arpa", ".svc")
 """RFC 6761, 6762 and 8375, ICANN's `internal`, and what orchestrators call their services."""
+_FORWARDED: Final = frozenset((b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip", b"forwarded"))
+"""What proxies say of who is asking, and by which name."""
+_FORWARDED_PAIR: Final = re.compile(
+    rb"\s*(?:(?:for|host)\s*=\s*\"?([^\";,]*)\"?|[a-z]+\s*=[^;,]*)\s*", re.ASCII | re.IGNORECASE
+)
+"""One of RFC 7239."""
 _ORIGIN: Final = re.compile(r"https?://([^/?#@\s]+)", re.ASCII)
 
 
@@ -44,7 +50,8 @@ class LoopbackPolicy:
     """Development: the name must be this machine's and the page from it; any other page in a developer's browser is kept out.
 
     The name is looked at because of DNS rebinding: a foreign page may have its own name point to 127.0.0.1, and is then of the same
-    origin as we are.
+    origin as we are. So is what proxies say of who is asking: behind one everybody would come from this machine. One that says nothing, and
+    asks by a name of its own, cannot be told from a developer.
     """
 
     def allow(self, headers: Headers) -> HeaderPairs:
@@ -55,6 +62,11 @@ class LoopbackPolicy:
         if not hosts or not _is_loopback(hosts[0]):
             raise Forbidden(
                 "without authentication configured, Host must be a loopback name: localhost, 127.0.0.1 or [::1]",
+                code="host_not_allowed",
+            )
+        if any(name in _FORWARDED and not _is_of_here(value) for name, value in headers):
+            raise Forbidden(
+                "without authentication configured, this machine alone is served; a proxy passed this on for somebody elsewhere",
                 code="host_not_allowed",
             )
         origins = [value for name, value in headers if name == b"origin"]
@@ -163,6 +175,18 @@ def _is_loopback(host: bytes) -> bool:
     name = _name_of(host)
     address = _address_of(name)
     return name is not None and (name.lower() == "localhost" or (address is not None and address.is_loopback))
+
+
+@lru_cache(maxsize=256)
+def _is_of_here(forwarded: bytes) -> bool:
+    """Say whether all that a proxy's header names is this machine."""
+    for part in re.split(b"[,;]", forwarded):
+        pair = _FORWARDED_PAIR.fullmatch(part)
+        told = (part if pair is None else pair[1] or b"").strip(b' \t"')
+        address = _address_of(told.decode("latin-1"))
+        if told and not (_is_loopback(told) or (address is not None and address.is_loopback)):
+            return False
+    return True
 
 
 @lru_cache(maxsize=256)

@@ -34,6 +34,13 @@ def test_development_may_not_be_reached_from_outside(host: str) -> None:
     assert repr(host) in fault
 
 
+def test_development_may_have_no_public_name() -> None:
+    """A name that others reach it by says that others do."""
+    (fault,) = faults_of(public_url="https://rt.example.com")
+    assert fault.startswith("public_url: development authentication")
+    assert load({"public_url": "http://localhost:8080"}, {}, None).settings.public_url == "http://localhost:8080"
+
+
 def test_contradictions_are_told_beside_faults() -> None:
     """One run names everything that is wrong."""
     faults = faults_of(port="x", host="192.0.2.1", limits_payload_bytes="4096", limits_body_bytes="2048")

@@ -6,7 +6,14 @@ import pytest
 
 from signtusk_realtime.config.access import is_origin
 from signtusk_realtime.errors import Forbidden
-from signtusk_realtime.server.origins import VARY, AllowedOrigins, OperatorsPolicy, OriginPolicy, origin_of
+from signtusk_realtime.server.origins import (
+    VARY,
+    AllowedOrigins,
+    LoopbackPolicy,
+    OperatorsPolicy,
+    OriginPolicy,
+    origin_of,
+)
 
 ALLOWED = ("https://app.example.com", "https://xn--bcher-kva.example:8443", "http://localhost:3000")
 POLICY = AllowedOrigins(ALLOWED)
@@ -198,3 +205,34 @@ def test_operators_do_not_come_by_a_strangers_name(host: str) -> None:
         assert refusal.value.code == "host_not_allowed"
     with pytest.raises(Forbidden):
         OPERATORS.allow([(b"host", b"127.0.0.1"), (b"host", host.encode())])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "is_served"),
+    [
+        ("x-forwarded-for", "203.0.113.9", False),
+        ("x-forwarded-for", "127.0.0.1, 203.0.113.9", False),
+        ("x-forwarded-for", "2001:db8::1", False),
+        ("x-forwarded-for", "unknown", False),
+        ("x-real-ip", "203.0.113.9", False),
+        ("x-forwarded-host", "sign.bank.example", False),
+        ("forwarded", 'for=127.0.0.1;host="sign.bank.example"', False),
+        ("forwarded", 'proto=https; For="[2001:db8::1]:4711"', False),
+        ("forwarded", "for=127.0.0.1, for=203.0.113.9", False),
+        ("forwarded", "for=_hidden", False),
+        ("x-forwarded-for", "127.0.0.1", True),
+        ("x-forwarded-for", "::1, 127.0.0.1", True),
+        ("x-forwarded-host", "localhost:5173", True),
+        ("forwarded", 'for="[::1]:4711";proto=http;by=203.0.113.43;host=localhost', True),
+        ("forwarded", "", True),
+    ],
+)
+def test_development_serves_nobody_for_whom_a_proxy_asks(name: str, value: str, is_served: bool) -> None:
+    """Behind a proxy everybody comes from this machine; a developer's own proxy says that he does."""
+    headers = [(b"host", b"localhost:8080"), (name.encode(), value.encode())]
+    if is_served:
+        assert LoopbackPolicy().allow(headers) == (VARY,)
+    else:
+        with pytest.raises(Forbidden) as refusal:
+            LoopbackPolicy().allow(headers)
+        assert refusal.value.code == "host_not_allowed"
