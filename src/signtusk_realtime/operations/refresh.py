@@ -9,7 +9,7 @@ Rule 3: what the new token does not allow ends before anything else is delivered
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -58,7 +58,9 @@ _decode = msgspec.json.Decoder(_Answer).decode
 
 
 class Refresher:
-    """See the module. `authenticator`: refuses what was revoked too. `asking`: reaches connections of other nodes."""
+    """See the module. `authenticator`: refuses what was revoked too. `asking`: reaches connections of other nodes.
+    `monotonic_s`: a clock that never goes back.
+    """
 
     def __init__(
         self,
@@ -67,6 +69,7 @@ class Refresher:
         authenticator: Authenticator,
         *,
         control: Control,
+        monotonic_s: Callable[[], float],
         authorize: Authorize = UNASKED,
         asking: Asking | None = None,
     ) -> None:
@@ -78,7 +81,7 @@ class Refresher:
         self._authenticator = authenticator
         self._control = control
         self._authorize = authorize
-        self._elsewhere_rate = RateOfEach(asyncio.get_running_loop().time, ELSEWHERE_PER_SECOND, ELSEWHERE_BURST)
+        self._elsewhere_rate = RateOfEach(monotonic_s, ELSEWHERE_PER_SECOND, ELSEWHERE_BURST)
 
     async def __call__(self, connection: Connection, token: str) -> str | UnsetType:
         """Let a connection go on with a new token; give when that one expires.

@@ -126,7 +126,9 @@ def make_verbs(
         census=Census(connection_limits),
         presence=presence,
     )
-    refresh = Refresher(hub, connect, authenticate, control=control, authorize=authorize, asking=asking)
+    refresh = Refresher(
+        hub, connect, authenticate, control=control, monotonic_s=monotonic_s, authorize=authorize, asking=asking
+    )
     return Verbs(
         authenticate=authenticate,
         authorize=authorize,

@@ -69,7 +69,14 @@ class Desk:
             new_id=lambda prefix: prefix,
         )
         authorize = Authorize(application, monotonic_s=lambda: 0.0)
-        self.refresh = Refresher(node.hub, self.connect, self.tokens, control=self.control, authorize=authorize)
+        self.refresh = Refresher(
+            node.hub,
+            self.connect,
+            self.tokens,
+            control=self.control,
+            monotonic_s=asyncio.get_running_loop().time,
+            authorize=authorize,
+        )
 
 
 @pytest.fixture
