@@ -484,6 +484,31 @@ async def test_a_node_writes_one_record_for_an_organization() -> None:
         assert records == []
 
 
+async def test_a_moment_that_the_call_showed_is_put_right() -> None:
+    """Who was there for a moment is told to be gone, for whoever asked meanwhile; also to those who follow the document of that moment."""
+    async with presence_nodes(1) as [node]:
+        watcher, reader = await watch(node), await follow(node, "reader", documentId="d2")
+        reader.say(type="subscribe", subscription={"type": "user_presence", "filters": {"documentId": "d2"}})
+        ann = await node.client("ann")
+        ann.declare(("away", "d1"))
+        await elapse(TOLD_S)
+        await watcher.look()
+        reader.messages()
+        ann.declare(("busy", "d2"))
+        await settle()
+        assert (await node.there())["ann"] == ("busy", "d2")
+        ann.declare(("away", "d1"))
+        ben = await node.client("ben")
+        await settle()
+        assert (await node.there())["ben"] == ONLINE
+        ben.declare(("offline", None))
+        watcher.told.clear()
+        await elapse(TOLD_S)
+        await watcher.look()
+        assert (watcher.seen("ann"), watcher.seen("ben")) == (["away"], ["offline"])
+        assert [user["userId"] for one in reader.messages("presence") for user in one["users"]] == ["ann"]
+
+
 async def follow(node: PresenceNode, user_id: str, organization_id: str = "org123", **filters: str) -> PresenceClient:
     client = await node.client(user_id, organization_id)
     client.say(type="subscribe", subscription={"type": "document_updates", "filters": filters})

@@ -3,7 +3,8 @@
 Owns: who follows, what other nodes and the application say of its people, and what changed since it was last told.
 Not: timing (presence.py), reading records (sharing.py).
 Rule 1: before anything changes that a view follows from, `note` is called for the user; so a difference is between what was and what is told.
-Rule 2: who missed a message, for he was behind, is told so as soon as he is not: `truncated`.
+Rule 2: who was otherwise for a moment is told of though he is again as before: the presence call may have shown that moment to somebody.
+Rule 3: who missed a message, for he was behind, is told so as soon as he is not: `truncated`.
 """
 
 from __future__ import annotations
@@ -28,15 +29,18 @@ MOST_TOLD: Final = 200
 """Users that one message tells of."""
 MOST_COMPARED: Final = 2000
 """Users whose differences are worked out at once; beyond it nobody is told but that there are many."""
+MOST_BETWEEN: Final = 8
+"""Of what a user was between two messages."""
 _TYPE: Final = "user_presence"
 
 
 class Changed(NamedTuple):
-    """A user who is otherwise than before."""
+    """A user who is otherwise than before, or was meanwhile: `between`, the latest last."""
 
     user_id: str
     before: View | None
     now: View | None
+    between: tuple[View | None, ...] = ()
 
 
 class Watch:
@@ -60,6 +64,7 @@ class Watch:
         self.is_planned = False
         self.missed: set[Connection] = set()
         self._before: dict[str, View | None] = {}
+        self._between: dict[str, tuple[View | None, ...]] = {}
         self._is_too_much = False
         self.version = 0
         """Rises with whatever may change an answer."""
@@ -83,7 +88,11 @@ class Watch:
     def note(self, user_id: str) -> None:
         """Remember how a user is, before that changes."""
         self.version += 1
-        if user_id not in self._before and not self._is_too_much:
+        if user_id in self._before:
+            between, view = self._between.get(user_id, ()), self.view(user_id)
+            if not is_same(view, between[-1] if between else self._before[user_id]):
+                self._between[user_id] = (*between[1 - MOST_BETWEEN :], view)
+        elif not self._is_too_much:
             if len(self._before) < MOST_COMPARED:
                 self._before[user_id] = self.view(user_id)
             else:
@@ -92,11 +101,14 @@ class Watch:
     def changes(self) -> list[Changed] | None:
         """Give who is otherwise than when it was last asked; None if they are too many to be compared."""
         if self._is_too_much:
-            self._before, self._is_too_much = {}, False
+            self._before, self._between, self._is_too_much = {}, {}, False
             return None
         before, self._before = self._before, {}
-        found = (Changed(user_id, view, self.view(user_id)) for user_id, view in before.items())
-        return [one for one in found if not is_same(one.before, one.now)]
+        between, self._between = self._between, {}
+        found = (
+            Changed(user_id, view, self.view(user_id), between.get(user_id, ())) for user_id, view in before.items()
+        )
+        return [one for one in found if one.between or not is_same(one.before, one.now)]
 
     def users(self) -> set[str]:
         """Give all of whom anything is known here."""
@@ -164,7 +176,7 @@ def follows_presence(connection: Connection) -> bool:
 
 def _keys(one: Changed) -> tuple[str, ...]:
     # Where the user was counts too: who follows a document learns that somebody went away from it.
-    documents = {view.current_document for view in (one.before, one.now) if view is not None}
+    documents = {view.current_document for view in (one.before, *one.between, one.now) if view is not None}
     return (_TYPE, *sorted(f"d:{document}" for document in documents if document is not None), f"u:{one.user_id}")
 
 
@@ -172,7 +184,7 @@ def _told(one: Changed) -> PresenceChange:
     view = one.now
     if view is None:
         # Somebody who is gone was there before: else it is no change.
-        last_seen = 0 if one.before is None else one.before.last_seen
+        last_seen = max((was.last_seen for was in (one.before, *one.between) if was is not None), default=0)
         return PresenceChange(user_id=one.user_id, status="offline", last_seen=format_milliseconds(last_seen))
     return PresenceChange(
         user_id=one.user_id,
