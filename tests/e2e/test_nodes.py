@@ -16,6 +16,7 @@ from signtusk_realtime.cluster.nodes import NODES
 from signtusk_realtime.engines.engine import Engine
 from signtusk_realtime.engines.redis import RedisEngine
 from signtusk_realtime.events.log import CONTROL_LOG, Range
+from signtusk_realtime.operations.documents.records import Statistics
 from signtusk_realtime.operations.refresh import ELSEWHERE_BURST
 from signtusk_realtime.server.entrance import ServerLimits
 from tests.e2e.test_access import CONNECTIONS, REVOCATIONS, Tokens, bearer
@@ -337,3 +338,20 @@ async def test_a_stale_node_replays_nothing() -> None:
         shown = (await peer.message())["event"]
         assert isinstance(shown, dict)
         assert shown["id"] == "e1"
+
+
+async def test_what_is_undecided_is_counted_on_both_nodes(engines: tuple[Engine, Engine]) -> None:
+    """A conflict that one node keeps is in the figures of the other, which nobody is connected to."""
+    async with two_nodes(engines) as two:
+        target = f"/api/realtime/documents/d1/edits?{IDENTITY}"
+        for change in (
+            {"changeId": "c1", "baseVersion": 0, "changes": {"title": "x"}},
+            {"changeId": "c2", "baseVersion": 1, "changes": {"title": "A"}, "clientId": "one"},
+            {"changeId": "c3", "baseVersion": 1, "changes": {"title": "B"}, "clientId": "two", "strategy": "manual"},
+        ):
+            answer = await call(
+                two.a.port, "POST", target, {"Content-Type": "application/json"}, json.dumps(change).encode()
+            )
+        assert answer.json()["status"] == "parked", answer.body
+        await until(lambda: two.b.verbs.documents.statistics.total == Statistics(1, 1, 1))
+        assert two.a.verbs.documents.statistics.total == Statistics(1, 1, 1)

@@ -7,6 +7,7 @@ Rule: what a node misses while it is cut off comes in its order once it is back,
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from signtusk_realtime.engines.engine import Sink
@@ -17,8 +18,11 @@ from signtusk_realtime.events.log import (
     Committed,
     Entry,
     Epoch,
+    Exact,
     LogName,
+    Range,
     Reused,
+    Snapshot,
     Stale,
 )
 from tests.support.server import now_ms
@@ -50,6 +54,8 @@ class NodeEngine(MemoryEngine):
         """Whether it is told nothing of other nodes' commits and messages, though it reaches them."""
         self.stuck: dict[LogName, asyncio.Future[None]] = {}
         """What signals wait for, by log: one server of several that answers late, or not at all."""
+        self.asked = Counter[LogName]()
+        """How often records were read, by log."""
         self._missed: list[tuple[LogName, Epoch, Sequence[Entry]]] = []
 
     def share(self, other: NodeEngine) -> None:
@@ -73,6 +79,10 @@ class NodeEngine(MemoryEngine):
             if entries and node is not self:
                 node.hear(log, place.epoch, entries)
         return outcome
+
+    async def records(self, log: LogName, queries: Sequence[Exact | Range]) -> Snapshot:
+        self.asked[log] += 1
+        return await super().records(log, queries)
 
     async def signal(self, log: LogName, body: bytes) -> None:
         if (answer := self.stuck.get(log)) is not None:

@@ -19,7 +19,7 @@ from signtusk_realtime.delivery.audience import PIECE_BYTES, WRITES_PER_LOOK, Au
 from signtusk_realtime.delivery.connection import Connection
 from signtusk_realtime.delivery.flush import Flusher
 from signtusk_realtime.delivery.organization import Organization
-from signtusk_realtime.events.log import LogName
+from signtusk_realtime.events.log import CONTROL_LOG, LogName
 from signtusk_realtime.observability.counters import Counters
 from signtusk_realtime.protocol import json
 
@@ -90,11 +90,14 @@ class _Writing:
 
 
 class Ephemeral:
-    """See the module. `organizations`: those that this node follows, by id. `heard`: told what nodes say, this one included."""
+    """See the module. `organizations`: those that this node follows, by id. `heard`: told what nodes say of one of them, this one
+    included. `heard_by_all`: told what nodes say to all nodes.
+    """
 
     def __init__(self, organizations: Mapping[str, Organization], counters: Counters) -> None:
         self.organizations = organizations
         self.heard: Callable[[Organization, bytes], None] = lambda organization, body: None
+        self.heard_by_all: Callable[[bytes], None] = lambda body: None
         self.is_awake = False
         self._counters = counters
         self._waiting: dict[Audience, _Waiting] = {}
@@ -103,6 +106,10 @@ class Ephemeral:
 
     def signalled(self, log: LogName, body: bytes) -> None:
         """Take what the engine brought. Another form is one of a newer version, and passed over."""
+        if log == CONTROL_LOG:
+            if body.startswith(_OF_NODES):
+                self.heard_by_all(body[len(_OF_NODES) :])
+            return
         organization = self.organizations.get(log)
         if organization is None:
             return

@@ -191,7 +191,7 @@ async def _commit_counted(
             put = (*commit.put, records.put(records.CONFLICT_STATISTICS, figures, version=held + 1))
             outcome = await store.engine.commit(log, commit._replace(expect=expect, put=put))
             if _happened(outcome):
-                store.counted(log, figures)
+                store.counted(log, figures, held + 1)
             is_overtaken = isinstance(outcome, Stale) and tuple(outcome.keys) == (records.CONFLICT_STATISTICS,)
             if not is_overtaken or tries == COUNTING_TRIES:
                 return outcome

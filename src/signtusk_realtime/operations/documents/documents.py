@@ -148,6 +148,6 @@ def make_documents(
         ),
         reads=ReadDocuments(store, lanes, workshop, rules, moves),
         leases=Leases(store, lanes, moves, hub),
-        statistics=ConflictStatistics(store),
+        statistics=ConflictStatistics(store, hub.ephemeral),
         workshop=workshop,
     )

@@ -134,8 +134,8 @@ class DocumentStore:
     def __init__(self, engine: Engine, workshop: Workshop) -> None:
         self.engine = engine
         self._workshop = workshop
-        self.counted: Callable[[LogName, Statistics], None] = lambda log, figures: None
-        """Told of what is undecided in an organization after a commit that changed it."""
+        self.counted: Callable[[LogName, Statistics, int], None] = lambda log, figures, version: None
+        """Told of what is undecided in an organization after a commit that changed it, with the record's version."""
         self._counting: WeakValueDictionary[LogName, asyncio.Lock] = WeakValueDictionary()
 
     def counting(self, log: LogName) -> asyncio.Lock:
