@@ -6,6 +6,7 @@ Owns: the delay of another user's events while one attack after the other is und
 Not: whether each attack meets its refusal (tests/e2e/test_attacks.py), volume from many machines.
 Rule 1: whoever attacks is a process of its own, so that its work is not in the other user's delays; the machine is shared by all three.
 Rule 2: the other user's events all arrive, or it is no result.
+Rule 3: one row is no attack: a process that only computes. What it costs the other user is the machine's, and in every other row too.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -28,6 +30,17 @@ CALM_EVENTS: Final = 300
 PAUSE_S: Final = 0.005
 """Between two events of the other user: it publishes, and does not flood."""
 LIMIT_S: Final = 120.0
+
+
+async def _compute(_port: int, size: int) -> None:
+    """Keep a processor busy, and ask nothing of the service."""
+    until = time.perf_counter() + size
+    while time.perf_counter() < until:
+        sum(range(10_000))
+
+
+NEIGHBOUR: Final = Attack("no attack, a busy neighbour", _compute, 1, 10, "seconds of computing")
+ATTACKS: Final = (NEIGHBOUR, *QUICK, *LASTING)
 
 CLAIM: Final = Claim(
     name="attacks",
@@ -87,7 +100,7 @@ async def measure(attack: Attack, port: int, pid: int) -> tuple[Figures, Figures
 
 
 def _attack(name: str, port: int) -> None:
-    [attack] = [one for one in (*QUICK, *LASTING) if one.name == name]
+    [attack] = [one for one in ATTACKS if one.name == name]
     asyncio.run(_begun(attack, port))
 
 
@@ -108,7 +121,7 @@ def main() -> None:
         return
     about = results.circumstances(" ".join(["python -m benchmarks.attacks", *sys.argv[1:]]))
     rows: list[results.Row] = []
-    for attack in (*QUICK, *LASTING):
+    for attack in ATTACKS:
         if options.attacks and not any(part in attack.name for part in options.attacks):
             continue
         ours = results.Row(f"{attack.name}, {attack.long:,} {attack.what}", OURS.name)
