@@ -156,7 +156,7 @@ class EditDocument:
         keeping: tuple[int, list[Key]],
         change: Key,
     ) -> tuple[Step, EditOutcome]:
-        """Make the commit of an outcome, and the answer. Raises: Refused (limit_exceeded: too much would be open).
+        """Make the commit of an outcome, and the answer. Raises: Refused (limit_exceeded: too much would be open; change_id_reused).
 
         `keeping`: what `outlived` said of a further version; `change`: where the outcome is kept.
         """
@@ -175,6 +175,8 @@ class EditDocument:
         )
         step = Step(loaded=loaded, weight=attempt.weight)
         step.opened = [each for each in conflicts if is_kept and each.status == "open"]
+        if step.opened:
+            _check_name(asking, loaded.open_records)
         if makes_version:
             refreshed = refresh(
                 loaded.open_records,
@@ -319,3 +321,12 @@ async def placed_before(store: DocumentStore, log: LogName, event_id: str, diges
     if isinstance(outcome, Reused):
         raise EventIdReused(tuple(outcome.event_ids))
     return outcome if isinstance(outcome, Committed) else None
+
+
+def _check_name(asking: Asking, open_records: Sequence[ConflictRecord]) -> None:
+    """Refuse a name that another client of this user gave to a change which is still to be decided: by it and the user the change is kept."""
+    if any(one.change_id == asking.change_id and one.incoming_user_id == asking.user_id for one in open_records):
+        raise Refused(
+            f"a change {asking.change_id!r} of another client of this user is still to be decided; give this one another changeId",
+            code="change_id_reused",
+        )

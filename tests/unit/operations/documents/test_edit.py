@@ -153,6 +153,23 @@ async def test_another_payload_under_a_known_change_is_refused(desk: Desk) -> No
     assert (await desk.edit("bob", **body, clientId="k")).status == "noop"
 
 
+async def test_two_clients_of_a_user_leave_one_change_of_a_name_to_decide(desk: Desk) -> None:
+    """The second would be kept where the first is: it is refused, nothing is lost, and another name or the decision lets it in."""
+    await desk.create(title="x", note="x")
+    await desk.edit("ann", baseVersion=1, changes={"title": "A", "note": "A"})
+    first = await desk.edit(
+        "bob", changeId="1", clientId="one", baseVersion=1, changes={"title": "B"}, strategy="manual"
+    )
+    assert first.status == "parked"
+    second: dict[str, Any] = {"clientId": "two", "baseVersion": 1, "changes": {"note": "B"}, "strategy": "manual"}
+    refused = await desk.edit("bob", changeId="1", **second)
+    assert (refused.status, refused.code) == ("refused", "change_id_reused")
+    assert (await desk.edit("cy", changeId="1", **second)).status == "parked"
+    assert [(one["incomingUserId"], one["path"]) for one in await desk.opened()] == [("cy", "/note"), ("bob", "/title")]
+    await desk.resolve(decisions=[{"conflictId": first.conflicts[0].conflict_id, "rev": 1, "take": "incoming"}])
+    assert (await desk.edit("bob", changeId="1", **second)).status == "parked"
+
+
 async def test_a_refusal_leaves_the_change_free(desk: Desk) -> None:
     """A change that was refused may come again, and with another payload."""
     await desk.create(title="NDA")
