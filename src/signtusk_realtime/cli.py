@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Final, Literal, NoReturn
 
@@ -21,7 +21,7 @@ from msgspec import to_builtins
 from signtusk_realtime import __version__
 from signtusk_realtime.config import SETTINGS, InvalidSettings, load
 from signtusk_realtime.config.check import SERVE_DEFAULTS
-from signtusk_realtime.config.settings import Setting, Value, settings_of, written
+from signtusk_realtime.config.settings import Setting, Settings, Value, settings_of, written
 from signtusk_realtime.config.sources import FILE, read
 from signtusk_realtime.config.toml import as_toml
 from signtusk_realtime.errors import ConfigurationError, InvalidInput, RealtimeError, Unavailable
@@ -296,6 +296,7 @@ def verify_document(
     organization: Annotated[str, Parameter(help="Whose it is.")],
     database: DatabaseFile = None,
     config: SettingsFile = None,
+    **options: str,
 ) -> int:
     """Verify the history of a document, also while its server goes on; print what was found as a line of JSON.
 
@@ -304,10 +305,7 @@ def verify_document(
     """
     from signtusk_realtime.service.maintenance import verify_document as verify  # noqa: PLC0415 - a client needs no engine
 
-    try:
-        found = verify(_database(database, config), organization, document_id)
-    except Unavailable as error:
-        return _complain(FAILED, error.message)
+    found = verify(_store(database, config, options), organization, document_id)
     print(json.dumps(found))
     return FAILED if found["integrity"] == "broken" else DONE
 
@@ -319,8 +317,9 @@ def erase_user(
     organization: Annotated[str, Parameter(help="Whose documents.")],
     database: DatabaseFile = None,
     config: SettingsFile = None,
+    **options: str,
 ) -> int:
-    """Take what a user wrote out of the histories of an organization's documents; no server may be using the database.
+    """Take what a user wrote out of the histories of an organization's documents; no server may be using the database, or Redis.
 
     Who did what and when stays, and the histories still verify. What documents hold today stays: edit that first. Events go with
     their retention. Prints what was erased as a line of JSON.
@@ -328,11 +327,17 @@ def erase_user(
     from signtusk_realtime.service.maintenance import erase_user_from  # noqa: PLC0415 - as above
 
     try:
-        erased = erase_user_from(_database(database, config), organization, user)
+        erased = erase_user_from(_store(database, config, options), organization, user)
     except (ConfigurationError, Unavailable) as error:
         return _complain(FAILED, error.message)
     print(json.dumps(erased._asdict()))
     return DONE
+
+
+def _store(database: str | None, config: Path | None, options: Mapping[str, str]) -> Path | Settings:
+    """Give the servers that `serve` would use, or else the file."""
+    settings = load(options, os.environ, config).settings if database is None else None
+    return settings if settings is not None and settings.redis else _database(database, config)
 
 
 def _database(given: str | None, config: Path | None) -> Path:
@@ -384,7 +389,7 @@ def _with_settings(command: Callable[..., int], only: str = "") -> Callable[...,
             in_file = Parameter(name=f"{setting.option}-file", help=about, group=_OPTIONS, metavar="FILE")
             options.append(_option(setting.keyword + FILE, Annotated[str | None, in_file]))
     # cyclopts reads both; the function itself takes whatever was given by name.
-    vars(command)["__signature__"] = inspect.Signature(options)
+    vars(command)["__signature__"] = inspect.Signature(sorted(options, key=lambda option: option.kind))
     command.__annotations__ = {option.name: option.annotation for option in options}
     return command
 
@@ -394,9 +399,7 @@ def _option(name: str, annotation: object) -> inspect.Parameter:
 
 
 def _metavar(setting: Setting) -> str:
-    if setting.choices:
-        return "|".join(setting.choices)
-    return (setting.unit or ("n" if setting.is_number else "text")).upper()
+    return "|".join(setting.choices) or (setting.unit or ("n" if setting.is_number else "text")).upper()
 
 
 def _about(setting: Setting) -> str:
@@ -412,5 +415,5 @@ app.command(publish)
 app.command(subscribe)
 app.command(backup)
 app.command(restore)
-app.command(verify_document)
-app.command(erase_user)
+app.command(_with_settings(verify_document, "redis"))
+app.command(_with_settings(erase_user, "redis"))

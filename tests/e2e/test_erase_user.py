@@ -16,15 +16,21 @@ from msgspec import to_builtins
 
 from signtusk_realtime.documents.policy import PLAIN
 from signtusk_realtime.documents.refusals import Refused
+from signtusk_realtime.engines.redis import RedisEngine
 from signtusk_realtime.engines.sqlite import SqliteEngine
+from signtusk_realtime.events.log import LogName, Range
 from signtusk_realtime.operations.documents.attempt import DocumentRules
 from signtusk_realtime.operations.documents.commits import Keeping
 from signtusk_realtime.operations.documents.erase import Erased
+from signtusk_realtime.operations.documents.records import CHANGES, DOCUMENTS, HISTORY, SNAPSHOTS
 from signtusk_realtime.protocol.json import encode
 from signtusk_realtime.service.maintenance import erase_user_from, verify_document
+from tests.support.command import run, serving
 from tests.support.delivery import Names
 from tests.support.desks import ORGANIZATION, Desk, member
 from tests.support.engines import RecordingSink
+from tests.support.server import call
+from tests.support.valkey import fresh_prefix, shared_server
 
 CANARY = "CANARY"
 PARTIES: dict[str, Any] = {
@@ -262,3 +268,40 @@ async def test_what_erasing_stored_whole_goes_with_its_time(office: Office) -> N
             await desk.edit("eve", baseVersion=number, changes={"title": f"t{number}"})
     assert [key for key in office.holding("mark") if key.startswith("snapshots")] == []
     assert office.verified() == "intact"
+
+
+async def test_what_is_on_redis_is_verified_and_erased(tmp_path: Path) -> None:
+    """By the settings that the nodes have: verified beside them, erased when all are gone; the values are in no record any more."""
+    url, prefix = shared_server().url, fresh_prefix()
+    redis = ("--redis", url, "--redis-prefix", prefix)
+    verify = ("verify-document", "d1", "--organization", ORGANIZATION, *redis)
+    erase = ("erase-user", "ada", "--organization", ORGANIZATION, *redis)
+    async with serving(tmp_path, *redis) as node:
+        target = f"/api/realtime/documents/d1/edits?userId=ada&organizationId={ORGANIZATION}"
+        for number, title in enumerate((CANARY, "plain")):
+            body = encode({"changeId": f"c{number}", "baseVersion": number, "changes": {"title": title}})
+            answer = await call(node.port, "POST", target, {"Content-Type": "application/json"}, body)
+            assert answer.status == 200, answer.body
+        code, out, err = await run(*verify, cwd=tmp_path)
+        assert code == 0, err
+        assert (json.loads(out)["integrity"], json.loads(out)["version"]) == ("intact", 2)
+        code, _, err = await run(*erase, cwd=tmp_path)
+        assert code == 1
+        assert "nodes use these servers" in err
+        assert await node.terminate() == 0
+    code, out, err = await run(*erase, cwd=tmp_path)
+    assert code == 0, err
+    assert json.loads(out)["entries"] == 2
+    code, out, err = await run(*verify, cwd=tmp_path)
+    assert code == 0, err
+    assert json.loads(out)["integrity"] == "erased"
+    engine = RedisEngine([url], prefix=prefix)
+    await engine.start(RecordingSink())
+    try:
+        collections = [Range(name, "", "\U0010ffff", 100) for name in (HISTORY, SNAPSHOTS, CHANGES, DOCUMENTS)]
+        snapshot = await engine.records(LogName(ORGANIZATION), collections)
+        found = [record for result in snapshot.results for record in result]
+        assert len(found) >= 3
+        assert [record.key for record in found if CANARY.encode() in record.value] == []
+    finally:
+        await engine.close()

@@ -1,4 +1,4 @@
-"""I5, I9: four processes hammer one document over HTTP and WebSocket while the server is killed again and again.
+"""I5, I9: four processes hammer one document over HTTP and WebSocket while the server is killed again and again, over its own file and over Valkey.
 
 Each repeats what got no answer, on the other transport, against the next life of the server. In the end there is one history: versions unique and
 without gaps, each answered change in it exactly once, at the version that was answered and with those operations, nothing that nobody asked for,
@@ -21,11 +21,14 @@ import httpx2
 import pytest
 from msgspec import to_builtins
 
+from signtusk_realtime.engines.engine import Engine
+from signtusk_realtime.engines.redis import RedisEngine
 from signtusk_realtime.engines.sqlite import SqliteEngine
 from tests.support.command import DEADLINE_S, a_free_port, run, serving
 from tests.support.desks import Shelf, read_shelf
 from tests.support.engines import RecordingSink
 from tests.support.hammer import DOCUMENT, ORGANIZATION
+from tests.support.valkey import fresh_prefix, shared_server
 
 EDITS: Final = int(os.environ.get("HAMMER_EDITS", "40"))
 KILLS: Final = int(os.environ.get("HAMMER_KILLS", "2"))
@@ -82,9 +85,16 @@ async def clients(port: str) -> AsyncIterator[list[asyncio.subprocess.Process]]:
                 await process.wait()
 
 
-async def read_stored(path: Path) -> Shelf:
-    """Read everything from the file that a server left."""
-    engine = SqliteEngine(str(path))
+def stores(kind: str, folder: Path) -> tuple[tuple[str, ...], Engine]:
+    """Give the options that name a store, and an engine that reads it when the server is gone."""
+    if kind == "sqlite":
+        return (), SqliteEngine(str(folder / "signtusk-realtime.db"))
+    url, prefix = shared_server().url, fresh_prefix()
+    return ("--redis", url, "--redis-prefix", prefix), RedisEngine([url], prefix=prefix)
+
+
+async def read_stored(engine: Engine) -> Shelf:
+    """Read everything that a server left."""
     await engine.start(RecordingSink())
     try:
         return await read_shelf(engine)
@@ -92,10 +102,12 @@ async def read_stored(path: Path) -> Shelf:
         await engine.close()
 
 
-async def test_one_history_through_every_kill(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["sqlite", "valkey"])
+async def test_one_history_through_every_kill(kind: str, tmp_path: Path) -> None:
     """See the module."""
     port, crowd = await a_free_port(tmp_path), Crowd()
-    options = ("--port", port, "--limits-messages-per-second", "10000", "--limits-message-burst", "10000")
+    stored, engine = stores(kind, tmp_path)
+    options = (*stored, "--port", port, "--limits-messages-per-second", "10000", "--limits-message-burst", "10000")
     begin = {"changeId": "begin", "baseVersion": 0, "changes": {"title": "", "rows": []}}
     target = f"http://127.0.0.1:{port}/api/realtime/documents/{DOCUMENT}/edits?userId=ann&organizationId={ORGANIZATION}"
     async with serving(tmp_path, *options) as served, httpx2.AsyncClient(trust_env=False) as http:
@@ -112,10 +124,10 @@ async def test_one_history_through_every_kill(tmp_path: Path) -> None:
                 share = EDITS * len(CLIENTS) // (KILLS + 1)
                 await crowd.until(life * share + random.randint(1, share))
                 await served.kill()
-    shelf = await read_stored(tmp_path / "signtusk-realtime.db")
+    shelf = await read_stored(engine)
     assert shelf.faults() == []
     check(shelf, crowd.answers)
-    code, out, _ = await run("verify-document", DOCUMENT, "--organization", ORGANIZATION, cwd=tmp_path)
+    code, out, _ = await run("verify-document", DOCUMENT, "--organization", ORGANIZATION, *stored, cwd=tmp_path)
     assert (code, json.loads(out)["integrity"]) == (0, "intact")
 
 

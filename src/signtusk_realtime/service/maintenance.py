@@ -1,20 +1,23 @@
-"""What operators do with a database from the command: verify a document, erase a user.
+"""What operators do with what is stored, from the command: verify a document, erase a user.
 
-Owns: opening the database for it.   Not: verifying (documents/history.py), erasing (operations/documents/erase.py).
-Rule: verifying reads beside a running server; erasing needs the database to itself.
+Owns: opening the database, or the way to Redis, for it.   Not: verifying (documents/history.py), erasing (operations/documents/erase.py).
+Rule: verifying reads beside running servers; erasing needs the store to itself, for a server remembers documents.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Final, cast
+from typing import Final, TypeAlias, cast
 
 import msgspec
 from msgspec import UNSET
 
+from signtusk_realtime.cluster.registry import ALL_NODES
+from signtusk_realtime.config.settings import Settings
 from signtusk_realtime.delivery.hub import Hub
 from signtusk_realtime.documents.canonical import canonical
 from signtusk_realtime.documents.history import GENESIS, Entry, replay, verify
@@ -23,22 +26,29 @@ from signtusk_realtime.documents.values import Object
 from signtusk_realtime.engines.sqlite import SqliteEngine
 from signtusk_realtime.engines.sqlite.copying import open_for_reading
 from signtusk_realtime.engines.sqlite.reader import Reader
-from signtusk_realtime.errors import InvalidInput
-from signtusk_realtime.events.log import LogName, Snapshot
+from signtusk_realtime.errors import ConfigurationError, InvalidInput
+from signtusk_realtime.events.log import CONTROL_LOG, Exact, LogName, Range, Snapshot
 from signtusk_realtime.operations.documents import records
 from signtusk_realtime.operations.documents.erase import Erased, erase_user
 from signtusk_realtime.operations.documents.records import Head
 from signtusk_realtime.operations.ids import new_id
+from signtusk_realtime.service.rooms import make_engine
 
 PAGE: Final = 200
 
 
-def verify_document(database: Path, organization_id: str, document_id: str) -> dict[str, object]:
-    """Verify the chain of a document's history; give what was found. Raises: InvalidInput (no database, no document), Unavailable."""
-    with closing(open_for_reading(database)) as connection:
-        reader = Reader(connection, _now_ms)
+Read: TypeAlias = Callable[[LogName, Sequence[Exact | Range]], Snapshot | None]
+"""Reads records; None where there is no such log."""
+
+
+def verify_document(store: Path | Settings, organization_id: str, document_id: str) -> dict[str, object]:
+    """Verify the chain of a document's history; give what was found. `store`: a database's file, or the settings that name Redis.
+
+    Raises: InvalidInput (no database, no document), ConfigurationError, Unavailable.
+    """
+    with _reading(store) as read:
         log = LogName(organization_id)
-        snapshot = _some(reader.records(log, [records.exact(records.head_key(document_id))]), document_id)
+        snapshot = _some(read(log, [records.exact(records.head_key(document_id))]), document_id)
         if not snapshot.results[0]:
             raise _no_document(document_id)
         named: dict[str, object] = {"organizationId": organization_id, "documentId": document_id}
@@ -46,8 +56,8 @@ def verify_document(database: Path, organization_id: str, document_id: str) -> d
             head = records.decode_head(snapshot.results[0][0].value)
         except msgspec.DecodeError:
             return named | {"integrity": "broken", "broken": None, "why": "the document itself cannot be read"}
-        entries, unreadable = _entries(reader, log, document_id, head.oldest + 1, head.version)
-        snapshots = _snapshots(reader, log, document_id, head)
+        entries, unreadable = _entries(read, log, document_id, head.oldest + 1, head.version)
+        snapshots = _snapshots(read, log, document_id, head)
     first = entries[0].header.version if entries else head.version + 1
     verdict = verify(entries, prev_hash=GENESIS if first == 1 else None, first_version=first)
     integrity, why, version = verdict.integrity, verdict.why, verdict.version
@@ -65,20 +75,41 @@ def verify_document(database: Path, organization_id: str, document_id: str) -> d
     return told if integrity != "broken" else told | {"broken": version, "why": why}
 
 
-def erase_user_from(database: Path, organization_id: str, user_id: str) -> Erased:
-    """Erase a user's values. Raises: ConfigurationError (no such database, or a server has it open), Unavailable."""
-    if not database.is_file():
-        raise InvalidInput(f"there is no database {database}")
-    return asyncio.run(_erase(database, organization_id, user_id))
+def erase_user_from(store: Path | Settings, organization_id: str, user_id: str) -> Erased:
+    """Erase a user's values. `store`: as above. Raises: InvalidInput, ConfigurationError (no such store, or a server uses it), Unavailable."""
+    if isinstance(store, Path) and not store.is_file():
+        raise InvalidInput(f"there is no database {store}")
+    return asyncio.run(_erase(store, organization_id, user_id))
 
 
-async def _erase(database: Path, organization_id: str, user_id: str) -> Erased:
-    engine = SqliteEngine(str(database))
+async def _erase(store: Path | Settings, organization_id: str, user_id: str) -> Erased:
+    engine = SqliteEngine(str(store)) if isinstance(store, Path) else make_engine(store)
     try:
         await engine.start(Hub(engine))
+        # The file is locked by who uses it; of Redis the nodes say so themselves.
+        nodes = (await engine.records(CONTROL_LOG, [ALL_NODES])).results[0]
+        if nodes:
+            names = ", ".join(sorted(node.key for node in nodes))
+            raise ConfigurationError(f"nodes use these servers: {names}; stop them all, and wait until they are gone")
         return await erase_user(engine, organization_id, user_id, now_ms=_now_ms, new_id=new_id)
     finally:
         await engine.close()
+
+
+@contextmanager
+def _reading(store: Path | Settings) -> Iterator[Read]:
+    """Open what is stored for reading."""
+    if isinstance(store, Path):
+        with closing(open_for_reading(store)) as connection:
+            yield Reader(connection, _now_ms).records
+        return
+    engine = make_engine(store)
+    with asyncio.Runner() as runner:
+        try:
+            runner.run(engine.start(Hub(engine)))
+            yield lambda log, queries: runner.run(engine.records(log, queries))
+        finally:
+            runner.run(engine.close())
 
 
 def _now_ms() -> int:
@@ -115,13 +146,13 @@ def _fault(head: Head, entries: list[Entry], snapshots: dict[int, Object | None]
     return None
 
 
-def _snapshots(reader: Reader, log: LogName, document_id: str, head: Head) -> dict[int, Object | None]:
+def _snapshots(read: Read, log: LogName, document_id: str, head: Head) -> dict[int, Object | None]:
     """Give what was stored whole, by version; None for what cannot be read."""
     found: dict[int, Object | None] = {}
     first = max(head.oldest, 1)
     while first <= head.version:
         query = records.versions(records.SNAPSHOTS, document_id, first, head.version, limit=PAGE)
-        page = _some(reader.records(log, [query]), document_id).results[0]
+        page = _some(read(log, [query]), document_id).results[0]
         for record in page:
             version = int(record.key.rpartition("\x1f")[2])
             try:
@@ -135,13 +166,13 @@ def _snapshots(reader: Reader, log: LogName, document_id: str, head: Head) -> di
 
 
 def _entries(
-    reader: Reader, log: LogName, document_id: str, first: int, last: int
+    read: Read, log: LogName, document_id: str, first: int, last: int
 ) -> tuple[list[Entry], tuple[int, str] | None]:
     """Give the entries up to the first that cannot be read, and which that is."""
     found: list[Entry] = []
     while first <= last:
         query = records.versions(records.HISTORY, document_id, first, last, limit=PAGE)
-        page = _some(reader.records(log, [query]), document_id).results[0]
+        page = _some(read(log, [query]), document_id).results[0]
         for record in page:
             try:
                 found.append(records.decode_entry(record.value))

@@ -68,7 +68,7 @@ async def begin(
     settings: Settings, listeners: Listeners, begun: AsyncExitStack, *, authorizer: Authorizer | None = None
 ) -> Rooms:
     """Open the log and begin delivery; `begun` ends it all. Raises: ConfigurationError, Unavailable."""
-    engine = _engine(settings)
+    engine = make_engine(settings)
     telling = _Telling(listeners)
     control = Control(engine)
     hub = Hub(
@@ -102,7 +102,8 @@ async def begin(
     return rooms
 
 
-def _engine(settings: Settings) -> Engine:
+def make_engine(settings: Settings) -> Engine:
+    """Make the engine that the settings name. Raises: ConfigurationError."""
     retention = Retention(
         age_ms=settings.retention_age, count=settings.retention_count, max_bytes=settings.retention_bytes
     )

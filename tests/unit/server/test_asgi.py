@@ -250,6 +250,18 @@ async def test_the_end_of_the_service_ends_its_calls() -> None:
         await asyncio.wait_for(socket.task, 10)
 
 
+async def test_a_body_without_end_is_not_held() -> None:
+    """Of what the host hands on as a body no more is taken than one may have: hosts know no such bound."""
+    async with played() as it:
+        call = it.http(EVENTS, method="POST", headers=[*LOCAL, (b"content-type", b"application/json")])
+        for _ in range(12):
+            call.put("http.request", body=b" " * (1 << 20), more_body=True)
+        await call.done()
+        assert call.sent[0]["status"] == 413
+        assert json.loads(call.sent[1]["body"])["code"] == "payload_too_large"
+        assert call.unheard == 3
+
+
 async def test_an_event_stream() -> None:
     """Its head, its beginning, and the peer's end."""
     async with played() as it:

@@ -1,6 +1,8 @@
 """Bodies of requests and answers in JSON.
 
-Owns: their media type, reading one into a wire type.   Not: the types (operations), bounds of bytes (front.py).
+Owns: their media type, how much of one is held, reading one into a wire type.   Not: the types (operations), refusing what is too long before it
+is sent (front.py).
+Rule: whoever reads a body says how long it may be: behind a mount nobody else does.
 """
 
 from __future__ import annotations
@@ -50,7 +52,7 @@ async def read_sized_body(
 ) -> tuple[T, int]:
     """Do the same, and say how many bytes it had: it is not kept, and cannot be read again. `workshop`: where large ones are decoded."""
     check_media_type(request.scope["headers"])
-    data = await _bounded(request, most)
+    data = await bounded_body(request, most)
     decode = partial(json.decode, data, decoder, depth=depth)
     try:
         return (decode() if workshop is None else await workshop.do(decode, size=len(data))), len(data)
@@ -59,7 +61,8 @@ async def read_sized_body(
         raise InvalidInput(error.message, code=code, path=error.path) from None
 
 
-async def _bounded(request: Request, most: int) -> bytes:
+async def bounded_body(request: Request, most: int) -> bytes:
+    """Read a request's body. Raises: LimitExceeded (payload_too_large), before more than `most` bytes are held, and a piece."""
     declared = request.headers.get("content-length", "0")
     found = bytearray()
     if int(declared) <= most:

@@ -17,7 +17,7 @@ from signtusk_realtime.protocol import json
 from signtusk_realtime.protocol.handshake import Headers
 from signtusk_realtime.protocol.publications import Publication, decode_publications
 from signtusk_realtime.server.entrance import ServerLimits
-from signtusk_realtime.server.http.bodies import JSON, check_media_type
+from signtusk_realtime.server.http.bodies import JSON, bounded_body, check_media_type
 from signtusk_realtime.server.request import IDENTITY_PARAMETERS, credentials_of, parse_query, single_header
 from signtusk_realtime.sessions.identity import Identity
 
@@ -56,7 +56,7 @@ class PublishEvents:
         key = _idempotency_key(headers)
         limits = self._limits
         publications, is_batch = decode_publications(
-            await request.body(),
+            await bounded_body(request, limits.body_bytes),
             depth=limits.json_depth,
             max_events=limits.batch,
             max_payload_bytes=limits.payload_bytes,
