@@ -44,7 +44,7 @@ from signtusk_realtime.service.emitter import Published
 from signtusk_realtime.service.handed import NO_METADATA, Response, Socket
 from signtusk_realtime.service.listeners import Callback, Listeners
 from signtusk_realtime.service.mount import make_doors
-from signtusk_realtime.service.rooms import Rooms, begin
+from signtusk_realtime.service.rooms import Rooms, begin, wall_ms
 from signtusk_realtime.service.scaling import ScalingConfig, combined
 from signtusk_realtime.sessions.identity import Identity
 
@@ -394,10 +394,11 @@ def _has_stopped(loop: asyncio.AbstractEventLoop | None) -> bool:
 
 
 def _member(user_id: str, organization_id: str, teams: Sequence[str]) -> Identity:
+    """Make the identity of a user the application vouches for: as of now, so that a revocation ends what is open and bars nobody for ever."""
     check_id(user_id, path=("userId",))
     check_organization_id(organization_id, path=("organizationId",))
     if isinstance(teams, str) or not isinstance(teams, Sequence):
         raise InvalidInput(f"a list of ids is expected, not {type(teams).__name__}", path=("teams",))
     for team in teams:
         check_id(team, path=("teams",))
-    return Identity(user_id=user_id, organization_id=organization_id, teams=tuple(teams))
+    return Identity(user_id=user_id, organization_id=organization_id, teams=tuple(teams), issued_at=wall_ms() // 1000)

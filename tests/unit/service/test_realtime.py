@@ -23,7 +23,7 @@ from signtusk_realtime import (
     create_websocket_server,
 )
 from signtusk_realtime.auth.authenticator import Credentials
-from signtusk_realtime.config import InvalidSettings, LimitSettings, Settings
+from signtusk_realtime.config import AuthSettings, InvalidSettings, LimitSettings, Settings
 from signtusk_realtime.errors import ConfigurationError, RealtimeError, Unavailable
 from signtusk_realtime.events.log import EngineHealth
 from signtusk_realtime.operations.history import HistoryPage
@@ -637,7 +637,8 @@ async def test_an_application_sends_its_users_to_a_node() -> None:
             assert told.url == f"http://127.0.0.1:{server.port}"
             async with connect(f"ws://127.0.0.1:{server.port}/ws?ticket={told.ticket}") as socket:
                 assert json.loads(await socket.recv())["userId"] == "ada"
-    async with RealtimeService(settings=Settings(public_url="https://one.example.com")) as service:
+    auth = AuthSettings(mode="jwt", secret="x" * 32)
+    async with RealtimeService(settings=Settings(public_url="https://one.example.com", auth=auth)) as service:
         assert (await service.negotiate("ada", ORGANIZATION)).url == "https://one.example.com"
         with pytest.raises(InvalidInput):
             await service.negotiate("", ORGANIZATION)
