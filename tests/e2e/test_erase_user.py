@@ -33,6 +33,7 @@ from tests.support.server import call
 from tests.support.valkey import fresh_prefix, shared_server
 
 CANARY = "CANARY"
+DAY_MS = 86_400_000
 PARTIES: dict[str, Any] = {
     "recipients": [{"id": "r1"}, {"id": "r2"}],
     "signatureFields": [{"id": "f", "recipientId": "r1", "label": ""}, {"id": "g", "recipientId": "r1"}],
@@ -47,9 +48,11 @@ class Office:
         self._names = Names()
 
     @asynccontextmanager
-    async def desk(self, rules: DocumentRules | None = None) -> AsyncIterator[Desk]:
+    async def desk(
+        self, rules: DocumentRules | None = None, retention: Retention = Retention()  # noqa: B008  # frozen
+    ) -> AsyncIterator[Desk]:
         """Open it, as a server does."""
-        engine = SqliteEngine(str(self.file), durability="normal", ballast_bytes=0)
+        engine = SqliteEngine(str(self.file), durability="normal", retention=retention, ballast_bytes=0)
         await engine.start(RecordingSink())
         desk = Desk(engine, lambda: time.time_ns() // 1_000_000, names=self._names, rules=rules)
         try:
@@ -268,6 +271,27 @@ async def test_what_erasing_stored_whole_goes_with_its_time(office: Office) -> N
             await desk.edit("eve", baseVersion=number, changes={"title": f"t{number}"})
     assert [key for key in office.holding("mark") if key.startswith("snapshots")] == []
     assert office.verified() == "intact"
+
+
+async def test_erasing_is_no_retention(office: Office) -> None:
+    """How long events are kept is for who serves them to say: whoever erases takes no old ones along."""
+    kept = Retention(age_ms=30 * DAY_MS)
+    old = SqliteEngine(
+        str(office.file), retention=kept, clock=lambda: time.time_ns() // 1_000_000 - 10 * DAY_MS, ballast_bytes=0
+    )
+    await old.start(RecordingSink())
+    drafts = [Draft(f"evt_{number}", bytes(32), ("notification",), b"{}") for number in range(3)]
+    await old.commit(LogName("another"), Commit(events=drafts))
+    await old.close()
+    async with office.desk(retention=kept) as desk:
+        await desk.create(by="ada", title="T")
+    await office.erase()
+    engine = SqliteEngine(str(office.file), retention=kept, ballast_bytes=0)
+    await engine.start(RecordingSink())
+    try:
+        assert len((await engine.read(LogName("another"), 0, 1 << 20)).entries) == 3
+    finally:
+        await engine.close()
 
 
 async def test_what_is_on_redis_is_verified_and_erased(tmp_path: Path) -> None:

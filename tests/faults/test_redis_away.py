@@ -44,6 +44,10 @@ async def _has_replicas(engine: RedisEngine) -> bool:
     return all(primary.confirmations for primary in engine._servers.primaries)
 
 
+async def _has_none(engine: RedisEngine) -> bool:
+    return not await _has_replicas(engine)
+
+
 async def until_health(nodes: Nodes, status: str) -> None:
     async with asyncio.timeout(20):
         for _, sink in nodes:
@@ -110,6 +114,30 @@ async def test_what_no_replica_has_is_neither_answered_nor_shown(server: Valkey,
     await until_health(nodes, "degraded")
     await publish(here, "c")
     assert len(sink.entries()) == 3
+
+
+async def test_with_fewer_replicas_than_demanded_nothing_is_written(server: Valkey) -> None:
+    """Who would rather not publish than answer with one copy: refused before anything is stored; read as before; and again when it is back."""
+    engine, sink = RedisEngine([server.url], min_replicas=1), RecordingSink()
+    await engine.start(sink)
+    try:
+        with pytest.raises(Unavailable, match="has 0 replicas, and redis_min_replicas is 1"):
+            await engine.commit(LOG, events("a"))
+        with running(Valkey(("replicaof", f"127.0.0.1 {server.port}"), ("repl-diskless-sync-delay", "0"))) as replica:
+            await until(partial(_has_replicas, engine), within_s=20)
+            await engine.follow(LOG)
+            await publish(engine, "a")
+            replica.kill()
+            await until(partial(_has_none, engine), within_s=20)
+            with pytest.raises(Unavailable, match="has 0 replicas"):
+                await engine.commit(LOG, events("b"))
+            assert [entry.event_id for entry in await read_all(engine)] == ["a"]
+            await asyncio.to_thread(replica.start)
+            await until(partial(_has_replicas, engine), within_s=20)
+            assert not (await publish(engine, "b")).placed[0].duplicate
+    finally:
+        await engine.close()
+    assert [entry.event_id for entry in sink.entries()] == ["a", "b"]
 
 
 async def test_what_was_committed_unheard_is_found(server: Valkey, nodes: Nodes) -> None:

@@ -151,6 +151,12 @@ class Settings:
     redis_prefix: str = _text("rt1", "what the names of all keys begin with there")
     redis_wait: int = _number(0, "how long to wait at the start for servers that are not there yet", 0, DAY_MS, "ms")
     redis_allow_unsafe: bool = _text(False, "whether servers are taken whose crash would lose what was answered")
+    redis_min_replicas: int = _number(
+        0,
+        "with fewer replicas than this a primary is written nothing: what is published is refused (503), not answered with fewer copies",
+        0,
+        16,
+    )
     redis_ca: str | None = _text(
         None, "file with the certificates that prove servers behind rediss://, in PEM form, in place of the system's"
     )

@@ -119,6 +119,7 @@ def make_engine(settings: Settings) -> Engine:
         tls=trusting(settings.redis_ca, settings.redis_certificate, settings.redis_key),
         wait_s=settings.redis_wait / 1000,
         allow_unsafe=settings.redis_allow_unsafe,
+        min_replicas=settings.redis_min_replicas,
     )
 
 

@@ -17,6 +17,7 @@ PROMISED = {
     "redis_prefix": "rt1",
     "redis_wait": 0,
     "redis_allow_unsafe": False,
+    "redis_min_replicas": 0,
     "redis_ca": None,
     "redis_certificate": None,
     "redis_key": None,

@@ -71,7 +71,7 @@ class RedisEngine:
 
     `urls`: `redis[s]://[[user]:password@]host[:port][/database]`, of a Cluster some of its servers. `tls`: what `rediss://` proves them by.
     `wait_s`: how long `start` waits for servers that are not there yet. `allow_unsafe`: start though a crash of theirs would lose events.
-    `clock`: milliseconds; by default the time is the servers' own.
+    `min_replicas`: with fewer replicas a primary is not written to. `clock`: milliseconds; by default the time is the servers' own.
     """
 
     def __init__(
@@ -83,6 +83,7 @@ class RedisEngine:
         tls: ssl.SSLContext | None = None,
         wait_s: float = 0.0,
         allow_unsafe: bool = False,
+        min_replicas: int = 0,
         deadline_s: float = _DEADLINE_S,
         clock: Callable[[], int] | None = None,
         upkeep_interval_s: float = _UPKEEP_INTERVAL_S,
@@ -93,6 +94,7 @@ class RedisEngine:
         self._retention = retention
         self._wait_s = wait_s
         self._allow_unsafe = allow_unsafe
+        self._min_replicas = min_replicas
         self._deadline_s = deadline_s
         self._clock: Callable[[], int | str] = clock or (lambda: "")
         self._upkeep_interval_s = upkeep_interval_s
@@ -121,6 +123,7 @@ class RedisEngine:
                 self._addresses,
                 self._tls,
                 deadline_s=self._deadline_s,
+                least=self._min_replicas,
                 heard=self._delivery.heard,
                 came_back=self._came_back,
                 health=self._tell_health,

@@ -4,6 +4,7 @@ Owns: being connected to it again and again, the number of replicas that count, 
 Rule 1 (I9): a write is answered when every replica that counts has it. `WAIT` counts the writes of its own connection, so a group's writes and
 its WAIT share one. Without a replica the server's answer is all there is to wait for (with `appendfsync always`, after the disk).
 Rule 2: what was written while a group waits goes into the next.   Rule 3: a server that is no primary counts as not connected.
+Rule 4: with fewer replicas than are demanded nothing is written.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ _log = logging.getLogger(__name__)
 
 _WAIT_SHARE: Final = 0.8
 """Of a command's deadline: replicas that are late fail their group, not the link."""
+HURRY_S: Final = 0.1
+"""How often a primary is looked at that has fewer replicas than the Cluster knows, or than are demanded: until one counts again answers have fewer
+copies, or there are none."""
 _GROUP_WRITES: Final = 256
 _GROUP_BYTES: Final = 1 << 20
 
@@ -41,7 +45,7 @@ class _Write(NamedTuple):
 
 
 class Primary:
-    """See the module. `came` is called after each connection, `went` after each loss, `changed` when another number of replicas counts."""
+    """See the module. `least`: how many replicas are demanded. `came` is called after each connection, `went` after each loss, `changed` when another number of replicas counts."""
 
     def __init__(
         self,
@@ -49,6 +53,7 @@ class Primary:
         tls: ssl.SSLContext | None,
         *,
         deadline_s: float,
+        least: int,
         came: Callable[[Primary], None],
         went: Callable[[Primary, str], None],
         changed: Callable[[], None],
@@ -61,6 +66,7 @@ class Primary:
         self._healthy: int | None = None
         self._tls = tls
         self._deadline_s = deadline_s
+        self._least = least
         self._came = came
         self._went = went
         self._changed = changed
@@ -127,9 +133,12 @@ class Primary:
 
     def _send_group(self) -> None:
         if self._links is None:
-            self._refuse_held()
+            self._refuse_held(self._away)
             return
         link, needed = self._links[0], self.confirmations
+        if needed < self._least:
+            self._refuse_held(f"{self.address} has {needed} replicas, and redis_min_replicas is {self._least}")
+            return
         while self._held:
             group: list[tuple[_Write, Answer]] = []
             size = 0
@@ -158,10 +167,10 @@ class Primary:
                 fail(write.answer, Unavailable(str(error)))
         self._send_group()
 
-    def _refuse_held(self) -> None:
+    def _refuse_held(self, why: str) -> None:
         held, self._held, self._has_group = self._held, deque(), False
         for write in held:
-            fail(write.answer, NotDone(self._away))
+            fail(write.answer, NotDone(why))
 
     # ---- staying connected
 
@@ -194,7 +203,7 @@ class Primary:
                 self._away = error.message
             finally:
                 self._links = None
-                self._refuse_held()
+                self._refuse_held(self._away)
                 for link in links:
                     await link.close()
             await pauses.pause()
@@ -214,7 +223,7 @@ class Primary:
     async def _beat(self, links: tuple[Link, Link]) -> None:
         while not self._lost.is_set():
             try:
-                async with asyncio.timeout(BEAT_S):
+                async with asyncio.timeout(BEAT_S if self._has_all else HURRY_S):
                     await self._lost.wait()
             except TimeoutError:
                 # Both are asked, for each can be the one whose far end is gone; a late answer ends them both.
@@ -223,6 +232,10 @@ class Primary:
                 online = _count_replicas(await role)
                 # In a Cluster a replica that was cut off may be about to become the primary: it counts until the Cluster calls it failed.
                 self._set(online if self._healthy is None else min(self._healthy, max(self.confirmations, online)))
+
+    @property
+    def _has_all(self) -> bool:
+        return self.confirmations >= max(self._least, self._healthy or 0)
 
     def _set(self, confirmations: int) -> None:
         if confirmations != self.confirmations:

@@ -40,6 +40,7 @@ class Servers:
         tls: ssl.SSLContext | None,
         *,
         deadline_s: float,
+        least: int,
         heard: Callable[[list[Reply]], None],
         came_back: Callable[[frozenset[int]], None],
         health: Callable[[EngineHealth], None],
@@ -47,6 +48,7 @@ class Servers:
         self._seeds = addresses
         self._tls = tls
         self._deadline_s = deadline_s
+        self._least = least
         self._heard = heard
         self._came_back = came_back
         self._tell_health = health
@@ -207,6 +209,7 @@ class Servers:
                     shards[node_id].address,
                     self._tls,
                     deadline_s=self._deadline_s,
+                    least=self._least,
                     came=self._came,
                     went=self._went,
                     changed=self._consider_health,
