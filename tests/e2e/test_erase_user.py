@@ -18,7 +18,7 @@ from signtusk_realtime.documents.policy import PLAIN
 from signtusk_realtime.documents.refusals import Refused
 from signtusk_realtime.engines.redis import RedisEngine
 from signtusk_realtime.engines.sqlite import SqliteEngine
-from signtusk_realtime.events.log import LogName, Range
+from signtusk_realtime.events.log import Commit, Draft, LogName, Range, Retention
 from signtusk_realtime.operations.documents.attempt import DocumentRules
 from signtusk_realtime.operations.documents.commits import Keeping
 from signtusk_realtime.operations.documents.erase import Erased
@@ -49,7 +49,9 @@ class Office:
 
     @asynccontextmanager
     async def desk(
-        self, rules: DocumentRules | None = None, retention: Retention = Retention()  # noqa: B008  # frozen
+        self,
+        rules: DocumentRules | None = None,
+        retention: Retention = Retention(),  # noqa: B008  # frozen
     ) -> AsyncIterator[Desk]:
         """Open it, as a server does."""
         engine = SqliteEngine(str(self.file), durability="normal", retention=retention, ballast_bytes=0)

@@ -1,7 +1,8 @@
 """What operators do with what is stored, from the command: verify a document, erase a user.
 
 Owns: opening the database, or the way to Redis, for it.   Not: verifying (documents/history.py), erasing (operations/documents/erase.py).
-Rule: verifying reads beside running servers; erasing needs the store to itself, for a server remembers documents.
+Rule 1: verifying reads beside running servers; erasing needs the store to itself, for a server remembers documents.
+Rule 2: how long events are kept is for servers to say, and may have been said to them alone: nothing is trimmed here.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, TypeAlias, cast
 
@@ -23,7 +25,6 @@ from signtusk_realtime.documents.canonical import canonical
 from signtusk_realtime.documents.history import GENESIS, Entry, replay, verify
 from signtusk_realtime.documents.refusals import Refused
 from signtusk_realtime.documents.values import Object
-from signtusk_realtime.engines.sqlite import SqliteEngine
 from signtusk_realtime.engines.sqlite.copying import open_for_reading
 from signtusk_realtime.engines.sqlite.reader import Reader
 from signtusk_realtime.errors import ConfigurationError, InvalidInput
@@ -35,6 +36,9 @@ from signtusk_realtime.operations.ids import new_id
 from signtusk_realtime.service.rooms import make_engine
 
 PAGE: Final = 200
+_NO_AGE_MS: Final = 36_500 * 86_400_000
+_NO_BYTES: Final = 1 << 53
+"""Bounds that no log comes to."""
 
 
 Read: TypeAlias = Callable[[LogName, Sequence[Exact | Range]], Snapshot | None]
@@ -83,7 +87,7 @@ def erase_user_from(store: Path | Settings, organization_id: str, user_id: str) 
 
 
 async def _erase(store: Path | Settings, organization_id: str, user_id: str) -> Erased:
-    engine = SqliteEngine(str(store)) if isinstance(store, Path) else make_engine(store)
+    engine = make_engine(_trimming_nothing(Settings(database=str(store)) if isinstance(store, Path) else store))
     try:
         await engine.start(Hub(engine))
         # The file is locked by who uses it; of Redis the nodes say so themselves.
@@ -103,13 +107,17 @@ def _reading(store: Path | Settings) -> Iterator[Read]:
         with closing(open_for_reading(store)) as connection:
             yield Reader(connection, _now_ms).records
         return
-    engine = make_engine(store)
+    engine = make_engine(_trimming_nothing(store))
     with asyncio.Runner() as runner:
         try:
             runner.run(engine.start(Hub(engine)))
             yield lambda log, queries: runner.run(engine.records(log, queries))
         finally:
             runner.run(engine.close())
+
+
+def _trimming_nothing(settings: Settings) -> Settings:
+    return replace(settings, retention_age=_NO_AGE_MS, retention_count=None, retention_bytes=_NO_BYTES)
 
 
 def _now_ms() -> int:
