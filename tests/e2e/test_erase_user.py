@@ -51,7 +51,7 @@ class Office:
     async def desk(
         self,
         rules: DocumentRules | None = None,
-        retention: Retention = Retention(),  # noqa: B008  # frozen
+        retention: Retention = Retention(),
     ) -> AsyncIterator[Desk]:
         """Open it, as a server does."""
         engine = SqliteEngine(str(self.file), durability="normal", retention=retention, ballast_bytes=0)
