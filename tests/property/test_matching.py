@@ -107,6 +107,7 @@ def test_a_compiled_selection_gives_what_the_contract_says(
         event = json.loads(draft.body)
         wanted = any(delivery.gets(identity, s, event) for s in asked)
         assert selection.matches(draft.keys) == wanted
+        assert selection.matcher()(draft.keys) == wanted
         if wanted:
             shown = draft.body if sees_whole(selection.view, draft.keys) else guest_body(draft.body)
             assert json.loads(shown) == delivery.as_seen(identity, event)

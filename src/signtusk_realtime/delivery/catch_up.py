@@ -277,8 +277,8 @@ class CatchUp:
         else:
             live = _live(connection, name)
             entries = [entry for entry in page.entries if entry.offset <= live.offset]
-            selection = connection.session.selection
-            matching = [entry for entry in entries if selection.matches(entry.keys)]
+            wants = connection.session.selection.matcher()
+            matching = [entry for entry in entries if wants(entry.keys)]
             reached = entries[-1] if entries else None
             self._hand_over(connection, self._page(connection, place, name, matching, reached))
 

@@ -113,7 +113,8 @@ class _Reader:
         self.is_overtaken = False
         """Whether retention passed the place that was to be read from, or the log ended its life."""
         self._engine = engine
-        self._selection = selection
+        self._view = selection.view
+        self._wants = selection.matcher()
         self._limit = limit
         self._left_bytes = read_bytes
 
@@ -130,12 +131,12 @@ class _Reader:
                     return place
                 place = Position(place.epoch, entry.offset, entry.tag)
                 self._left_bytes -= len(entry.body)
-                if self._selection.matches(entry.keys):
+                if self._wants(entry.keys):
                     self._take(entry, write(place))
             if place.offset >= page.top.offset:
                 break
         return place
 
     def _take(self, entry: Entry, cursor: str) -> None:
-        whole = sees_whole(self._selection.view, entry.keys)
+        whole = sees_whole(self._view, entry.keys)
         self.events.append(HistoryEvent(cursor, Raw(entry.body if whole else guest_body(entry.body))))

@@ -223,3 +223,28 @@ async def test_the_earliest_is_what_is_still_there() -> None:
         assert len(page.events) == 1
         assert not page.more
         assert ids(await read(node, page.cursor)) == []
+
+
+async def test_many_wishes_cost_an_entry_no_more_than_one() -> None:
+    """An entry is found by what it is, and not compared with all that was asked for: a member may ask for a hundred things."""
+    looks = 0
+
+    class Keys(tuple[str, ...]):
+        __slots__ = ()
+
+        def __contains__(self, key: object) -> bool:
+            nonlocal looks
+            looks += 1
+            return super().__contains__(key)
+
+    class Watched(MemoryEngine):
+        async def read(self, log: LogName, after: int, max_bytes: int) -> Page:
+            page = await super().read(log, after, max_bytes)
+            return page._replace(entries=[entry._replace(keys=Keys(entry.keys)) for entry in page.entries])
+
+    async with started_node(engine=Watched()) as node:
+        for number in range(20):
+            await node.happen(documentId=f"d{number}")
+        wanted = tuple(subscription("document_updates", document_id=f"d{number}") for number in range(10, 110))
+        assert len((await read(node, wanted=wanted)).events) == 10
+        assert looks <= 2 * 20

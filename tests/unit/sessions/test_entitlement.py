@@ -155,3 +155,23 @@ def test_many_wishes_under_many_grants_are_compiled_in_proportion() -> None:
     kept = _without_covered((*clauses, covered))
     assert len(kept) == 10_000 - 100 + 1
     assert Counted.compared <= 4 * len(clauses)
+
+
+@pytest.mark.parametrize("own_notifications", [False, True])
+def test_what_is_asked_of_many_events_is_what_is_asked_of_one(own_notifications: bool) -> None:
+    """However many clauses there are, of whatever shapes."""
+    wishes = [subscription("document_updates", document_id=f"d{n}") for n in range(6)]
+    wishes += [subscription("signing_updates", document_id="d7", event_types=("signature_completed",))]
+    wishes += [Subscription("notifications")] if own_notifications else []
+    selection = compile_selection(wishes, member("ada"))
+    events = [
+        ("document_updated", "d:d5", "u:ada"),
+        ("document_updated", "d:d6", "u:ada"),
+        ("signature_completed", "d:d7", "s:s1", "u:ben"),
+        ("signature_declined", "d:d7", "s:s1", "u:ben"),
+        ("notification", "u:ada"),
+        ("notification", "u:ben"),
+    ]
+    said = [selection.matcher()(keys) for keys in events]
+    assert said == [selection.matches(keys) for keys in events]
+    assert said == [True, False, True, False, own_notifications, False]
