@@ -296,6 +296,20 @@ async def test_erasing_is_no_retention(office: Office) -> None:
         await engine.close()
 
 
+async def test_an_organization_that_is_not_there_is_told(tmp_path: Path) -> None:
+    """A name that was mistyped erases nothing, says so, and makes no log."""
+    office = Office(tmp_path)
+    async with office.desk() as desk:
+        await desk.create(title="x")
+    code, out, err = await run(
+        "erase-user", "ada", "--organization", "org12", "--database", str(office.file), cwd=tmp_path
+    )
+    assert (code, out) == (2, "")
+    assert "there is no organization 'org12'" in err
+    with sqlite3.connect(office.file) as connection:
+        assert connection.execute("SELECT count(*) FROM logs WHERE name = 'org12'").fetchone() == (0,)
+
+
 async def test_what_is_on_redis_is_verified_and_erased(tmp_path: Path) -> None:
     """By the settings that the nodes have: verified beside them, erased when all are gone; the values are in no record any more."""
     url, prefix = shared_server().url, fresh_prefix()

@@ -25,6 +25,7 @@ from signtusk_realtime.documents.canonical import canonical
 from signtusk_realtime.documents.history import GENESIS, Entry, replay, verify
 from signtusk_realtime.documents.refusals import Refused
 from signtusk_realtime.documents.values import Object
+from signtusk_realtime.engines.engine import Engine
 from signtusk_realtime.engines.sqlite.copying import open_for_reading
 from signtusk_realtime.engines.sqlite.reader import Reader
 from signtusk_realtime.errors import ConfigurationError, InvalidInput
@@ -95,9 +96,20 @@ async def _erase(store: Path | Settings, organization_id: str, user_id: str) -> 
         if nodes:
             names = ", ".join(sorted(node.key for node in nodes))
             raise ConfigurationError(f"nodes use these servers: {names}; stop them all, and wait until they are gone")
+        if not await _has(engine, LogName(organization_id)):
+            raise InvalidInput(f"there is no organization {organization_id!r}")
         return await erase_user(engine, organization_id, user_id, now_ms=_now_ms, new_id=new_id)
     finally:
         await engine.close()
+
+
+async def _has(engine: Engine, log: LogName) -> bool:
+    after: LogName | None = None
+    while names := await engine.logs(after, PAGE):
+        if log in names:
+            return True
+        after = names[-1]
+    return False
 
 
 @contextmanager
