@@ -35,6 +35,7 @@ PAUSE_S: Final = 0.005
 """Between two events of the other user: it publishes, and does not flood."""
 LIMIT_S: Final = 120.0
 LEAST_PRIORITY: Final = 19
+LEAST_S: Final = 6.0
 
 
 async def _compute(_port: int, size: int) -> None:
@@ -117,7 +118,11 @@ def _attack(name: str, port: int) -> None:
 
 
 async def _begun(attack: Attack, port: int) -> None:
+    """Attack again and again, so that a hundredth of the other user's events are several."""
+    until = time.perf_counter() + LEAST_S
     await attack.begin(port, attack.long)
+    while time.perf_counter() < until:
+        await attack.begin(port, attack.long)
 
 
 def main() -> None:

@@ -262,16 +262,16 @@ async def many_handshakes(port: int, size: int) -> None:
 
 
 QUICK: Final = (
-    Attack("decompression bombs", bombs, 20, 1500, "messages of 60 KB that would be 60 MB"),
-    Attack("empty fragments", empty_fragments, 50_000, 5_000_000, "fragments of one message"),
+    Attack("decompression bombs", bombs, 20, 500, "messages of 60 KB that would be 60 MB"),
+    Attack("empty fragments", empty_fragments, 50_000, 1_000_000, "fragments of one message"),
     Attack("ping flood", pings, 50_000, 1_000_000, "pings"),
     Attack("pong flood", pongs, 50_000, 1_000_000, "pongs"),
     Attack("fragment flood", fragment_floods, 40, 250, "messages of 4000 empty fragments"),
     Attack("many inflated", many_inflated, 10_000, 500_000, "messages of 80 bytes that are 64 KB"),
     Attack("message flood", messages, 20_000, 500_000, "messages"),
     Attack("deep messages", deep_messages, 10, 200, "pairs of messages"),
-    Attack("deep bodies", deep_bodies, 5, 600, "triples of bodies, nested 100 000 deep"),
-    Attack("header floods", header_floods, 40, 2500, "times 50 KB, five ways"),
+    Attack("deep bodies", deep_bodies, 5, 100, "triples of bodies, nested 100 000 deep"),
+    Attack("header floods", header_floods, 40, 400, "times 50 KB, five ways"),
     Attack("pipelined requests", pipelined, 4_000, 40_000, "requests"),
     Attack("bad handshakes", many_handshakes, 100, 2000, "handshakes"),
 )
