@@ -210,6 +210,8 @@ class Listener(NamedTuple):
         found: list[dict[str, object]] = []
         while True:
             message = await self.web_socket.message()
+            if message["type"] == "presence":
+                continue  # what events make of people, told beside them
             assert message.keys() == {"type", "cursor", "event"}
             assert message["type"] == "event"
             event = message["event"]
@@ -223,6 +225,8 @@ class Listener(NamedTuple):
         while True:
             told = await self.stream.event()
             event = json.loads(told.data)
+            if event["type"] == "presence":
+                continue
             assert told.type == event["type"]
             assert told.last_event_id
             if event["payload"].get("activityType") == "end":

@@ -8,13 +8,10 @@ import pytest
 from msgspec import UNSET
 
 from signtusk_realtime.errors import EventIdReused
-from signtusk_realtime.events.log import LogName
 from signtusk_realtime.operations.documents.documents import EditRefused
-from signtusk_realtime.operations.documents.records import Statistics
 from signtusk_realtime.operations.publish import PublishResult
 from signtusk_realtime.protocol import cursor
 from signtusk_realtime.protocol.edits import EditOutcome
-from tests.support.clock import elapse
 from tests.support.desks import ORGANIZATION, Desk, read_shelf
 
 pytestmark = pytest.mark.virtual_clock
@@ -111,19 +108,3 @@ async def test_a_client_and_its_server_may_both_send_a_change(desk: Desk) -> Non
     with pytest.raises(EditRefused) as refused:
         await desk.update(userId="bob", changeId="c", clientId="k", baseVersion=1, changes={"title": "X"})
     assert refused.value.code == "change_id_reused"
-
-
-async def test_what_other_nodes_leave_undecided_is_counted_soon(desk: Desk, make_desk: Any) -> None:
-    """A node's own commits count at once, another's within seconds; what no organization has any more is gone."""
-    other = make_desk()
-    await other.documents.statistics.start()
-    await desk.create(title="NDA")
-    await desk.edit("bob", baseVersion=1, changes={"title": "B"})
-    await desk.edit("cy", baseVersion=1, changes={"title": "C"}, strategy="manual")
-    assert desk.documents.statistics.total == Statistics(1, 1, 1)
-    assert other.documents.statistics.total == Statistics()
-    await elapse(6)
-    assert other.documents.statistics.total == Statistics(1, 1, 1)
-    await desk.engine.forget(LogName(ORGANIZATION))
-    await elapse(6)
-    assert other.documents.statistics.total == Statistics()
