@@ -56,6 +56,8 @@ class NodeEngine(MemoryEngine):
         """What signals wait for, by log: one server of several that answers late, or not at all."""
         self.asked = Counter[LogName]()
         """How often records were read, by log."""
+        self.listed = 0
+        """How often logs were listed."""
         self._missed: list[tuple[LogName, Epoch, Sequence[Entry]]] = []
 
     def share(self, other: NodeEngine) -> None:
@@ -83,6 +85,10 @@ class NodeEngine(MemoryEngine):
     async def records(self, log: LogName, queries: Sequence[Exact | Range]) -> Snapshot:
         self.asked[log] += 1
         return await super().records(log, queries)
+
+    async def logs(self, after: LogName | None, limit: int) -> Sequence[LogName]:
+        self.listed += 1
+        return await super().logs(after, limit)
 
     async def signal(self, log: LogName, body: bytes) -> None:
         if (answer := self.stuck.get(log)) is not None:

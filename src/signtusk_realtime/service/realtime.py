@@ -339,7 +339,10 @@ class RealtimeService:
         )
 
     def get_conflict_statistics(self) -> dict[str, int]:
-        """Give what is undecided, of all organizations: activeConflicts, pendingChanges, documentsWithConflicts; at most 10 s old."""
+        """Give what is undecided, of all organizations: activeConflicts, pendingChanges, documentsWithConflicts.
+
+        Of this node at once, of others as they tell it, within a second or two; docs/reference/python.md says what a node that was cut off has.
+        """
         figures: dict[str, int] = to_builtins(self.rooms.verbs.documents.statistics.total)
         return figures
 

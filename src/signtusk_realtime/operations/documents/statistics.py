@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -25,6 +26,8 @@ from signtusk_realtime.operations.documents.store import DocumentStore
 PACE_S: Final = 1.0
 SWEEP_S: Final = 600.0
 PAGE: Final = 100
+LISTED: Final = 100_000
+"""Names asked for at once: an engine may have to look in all of its partitions for the first of them."""
 PAGE_PAUSE_S: Final = 1.0
 
 log = logging.getLogger(__name__)
@@ -45,6 +48,11 @@ class _Telling(msgspec.Struct, tag="conflicts", tag_field="kind", frozen=True):
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder(_Telling).decode
+
+
+def _of(telling: _Telling) -> Iterator[tuple[LogName, _Counted]]:
+    """Give what was to be told, by organization."""
+    return ((LogName(name), counted) for name, counted in telling.counted.items())
 
 
 class ConflictStatistics:
@@ -98,8 +106,8 @@ class ConflictStatistics:
                 try:
                     await self._store.engine.signal(CONTROL_LOG, between_nodes(_encode(told)))
                 except RealtimeError:
-                    # The engine is away; the others' next sweep finds it.
-                    log.debug("what there is to decide could not be told to other nodes")
+                    # The engine is away: told when it is back, unless it has changed by then.
+                    self._untold = dict(_of(told)) | self._untold
                 await asyncio.sleep(PACE_S)
         finally:
             self._telling = None
@@ -109,10 +117,10 @@ class ConflictStatistics:
             told = _decode(body)
         except DecodeError:
             return  # of a newer version
-        for name, counted in told.counted.items():
-            known = self._known.get(LogName(name))
+        for name, counted in _of(told):
+            known = self._known.get(name)
             if known is None or known.version < counted.version:
-                self._known[LogName(name)] = counted
+                self._known[name] = counted
 
     # ---- what is read
 
@@ -129,18 +137,22 @@ class ConflictStatistics:
     async def _sweep(self, *, pause_s: float) -> None:
         after: LogName | None = None
         unseen = set(self._known)
-        while names := await self._store.engine.logs(after, PAGE):
-            for name in names:
-                unseen.discard(name)
-                before = self._known.get(name)
-                read = _Counted(*await self._store.statistics(name))
-                if self._known.get(name) is not before:
-                    continue  # it was told meanwhile, and that is newer
-                # Whatever its version: a log that was lost begins again with a low one.
-                self._known.pop(name, None)
-                if read.version != ABSENT:
-                    self._known[name] = read
+        while names := await self._store.engine.logs(after, LISTED):
+            for first in range(0, len(names), PAGE):
+                await self._read(names[first : first + PAGE])
+                unseen.difference_update(names[first : first + PAGE])
+                await asyncio.sleep(pause_s)
             after = names[-1]
-            await asyncio.sleep(pause_s)
         for name in unseen:
             self._known.pop(name, None)
+
+    async def _read(self, names: Sequence[LogName]) -> None:
+        for name in names:
+            before = self._known.get(name)
+            read = _Counted(*await self._store.statistics(name))
+            if self._known.get(name) is not before:
+                continue  # it was told meanwhile, and that is newer
+            # Whatever its version: a log that was lost begins again with a low one.
+            self._known.pop(name, None)
+            if read.version != ABSENT:
+                self._known[name] = read

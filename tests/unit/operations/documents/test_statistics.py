@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from msgspec import convert
 
 from signtusk_realtime.delivery.ephemeral import between_nodes
+from signtusk_realtime.errors import Unavailable
 from signtusk_realtime.events.log import CONTROL_LOG, Commit, LogName
 from signtusk_realtime.operations.documents.records import CONFLICT_STATISTICS, Statistics, put
 from signtusk_realtime.operations.documents.statistics import PACE_S, PAGE, PAGE_PAUSE_S, SWEEP_S
@@ -105,6 +107,31 @@ async def test_a_sweep_finds_what_was_not_heard() -> None:
         assert 9 < totals([b])[0].active_conflicts <= PAGE + 9
         await elapse(2 * PAGE_PAUSE_S)
         assert totals([a, b]) == [Statistics(PAGE + 1, PAGE + 1, PAGE + 1)] * 2
+
+
+async def test_a_sweep_lists_once() -> None:
+    """A listing may cost an engine as much as it has partitions, however few names it gives: one has all, and one the end."""
+    async with counting(1) as [node]:
+        for number in range(3 * PAGE):
+            await edit(node, f"org{number}", "c1", baseVersion=0, changes={"title": "x"})
+        node.engine.listed = 0
+        await elapse(SWEEP_S + 5 * PAGE_PAUSE_S)
+        assert node.engine.listed == 2
+
+
+async def test_what_could_not_be_told_is_told_later() -> None:
+    """An engine that was away for a moment keeps no other node in the dark; what has changed meanwhile is told as it is then."""
+    async with counting(2) as [a, b]:
+        away = a.engine.stuck[CONTROL_LOG] = asyncio.get_running_loop().create_future()
+        away.set_exception(Unavailable("away"))
+        await disagree(a)
+        await disagree(a, "other")
+        await elapse(2 * PACE_S)
+        await decide(a, "other")
+        assert totals([b]) == [NOTHING]
+        del a.engine.stuck[CONTROL_LOG]
+        await elapse(2 * PACE_S)
+        assert totals([a, b]) == [ONE] * 2
 
 
 async def test_who_tells_late_changes_nothing() -> None:
