@@ -16,7 +16,7 @@ from docs_examples import ROOT, WORDS
 from signtusk_realtime.documents.paths import pointer
 from signtusk_realtime.documents.policy import SHIPPED, Policy
 from signtusk_realtime.documents.states import STATES, is_allowed
-from signtusk_realtime.documents.values import MAX_DEPTH, MAX_DOCUMENT_BYTES, MAX_PATHS
+from signtusk_realtime.documents.values import MAX_DEPTH, MAX_DOCUMENT_BYTES, MAX_PATHS, MAX_VALUES
 from signtusk_realtime.operations.documents.lanes import MOST_WAITING
 from signtusk_realtime.operations.documents.read import MAX_ANSWER_BYTES, MAX_CONFLICTS
 from signtusk_realtime.operations.documents.store import MAX_OPEN, MAX_OPEN_BYTES
@@ -87,6 +87,7 @@ def _limits() -> str:
     rows = [
         ["a document, as compact JSON in UTF-8", _bytes(MAX_DOCUMENT_BYTES), "`document_too_large`"],
         ["its nesting", depth, "`limit_exceeded`"],
+        ["values in it, and in the body of an edit", f"{MAX_VALUES}, each member and element", "`limit_exceeded`"],
         ["what one edit sets and deletes", f"{MAX_PATHS} paths", "`limit_exceeded`"],
         ["the body of an edit over HTTP", _bytes(MAX_EDIT_BYTES), "`payload_too_large`"],
         ["open conflicts of a document", f"{MAX_OPEN}", "`limit_exceeded`"],

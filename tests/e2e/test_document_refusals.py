@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from signtusk_realtime.documents.policy import PLAIN
+from signtusk_realtime.documents.values import MAX_VALUES
 from signtusk_realtime.operations.documents.attempt import DocumentRules
 from signtusk_realtime.operations.documents.commits import Keeping
 from tests.support.desks import read_shelf
@@ -121,6 +122,7 @@ async def test_what_is_malformed_is_a_problem(server: Serving) -> None:
         (good | {"strategy": "guess"}, 400, "invalid_message"),
         (good | {"documentId": "d2"}, 400, "invalid_message"),
         (json.dumps(good).replace('"x"', "[" * 40 + "]" * 40).encode(), 400, "limit_exceeded"),
+        (good | {"changes": {"many": [0] * MAX_VALUES}}, 400, "limit_exceeded"),
         (good | {"changes": {"blob": "y" * (2 << 20)}}, 413, "payload_too_large"),
     ]
     for body, status, code in cases:
@@ -128,6 +130,12 @@ async def test_what_is_malformed_is_a_problem(server: Serving) -> None:
         assert (answer.status, answer.code) == (status, code), answer.body
     large = await edit(server, "d1", baseVersion=1, changes={"blob": "y" * (1 << 20)})
     assert (large.status, large.json()["code"], large.json()["version"]) == (413, "document_too_large", 1)
+    half = [0] * (MAX_VALUES // 2)
+    fits = await edit(server, "d2", baseVersion=0, changes={"one": half})
+    assert (fits.status, fits.json()["version"]) == (200, 1)
+    before = await read_shelf(server.engine)
+    many = await edit(server, "d2", baseVersion=1, changes={"other": half}, changeId="half")
+    assert (many.status, many.json()["code"], many.json()["version"]) == (400, "limit_exceeded", 1)
     unknown = await ask(server, "POST", "d9/edits", good)
     assert (unknown.status, unknown.code) == (404, "unknown_document")
     async with Both(server) as both:

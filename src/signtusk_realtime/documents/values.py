@@ -41,6 +41,9 @@ MAX_PATHS: Final = 5000
 """Of one edit: what it sets and what it deletes."""
 MAX_DOCUMENT_BYTES: Final = 1024 * 1024
 """As compact JSON in UTF-8."""
+MAX_VALUES: Final = 100_000
+"""Of a document: every member and element, however deep. What is read, written or let go of in one call of C holds up all threads meanwhile,
+and its time goes by the number of values rather than by their bytes."""
 FORBIDDEN: Final = frozenset(("__proto__", "constructor", "prototype"))
 """Names that are no places of ours: a careless JavaScript client that follows a path would leave its object by them."""
 
@@ -106,6 +109,24 @@ def _equal_members(one: Object, other: Object) -> bool:
 def _equal_text(one: str, other: str) -> bool:
     # Normalizing changes nothing within ASCII, and never makes a text from beyond it one of ASCII.
     return not one.isascii() and not other.isascii() and nfc(one) == nfc(other)
+
+
+def has_too_many(value: Json, encoded: bytes) -> bool:
+    """Say whether a value has more than MAX_VALUES within it, itself counted. `encoded`: the same as compact JSON."""
+    # None takes less than two bytes, and each but the outermost follows one of these: most documents need not be counted.
+    if len(encoded) < 2 * MAX_VALUES or encoded.count(b",") + encoded.count(b"[") + encoded.count(b"{") < MAX_VALUES:
+        return False
+    count, level = 0, [value]
+    while level and count <= MAX_VALUES:
+        count += len(level)
+        below: list[Json] = []
+        for node in level:
+            if isinstance(node, dict):
+                below.extend(node.values())
+            elif isinstance(node, list):
+                below.extend(node)
+        level = below
+    return count > MAX_VALUES
 
 
 def check_value(value: object, path: tuple[str, ...]) -> Json:

@@ -205,7 +205,7 @@ CODES: Final[tuple[Code, ...]] = (
     _problem(
         400,
         "limit_exceeded",
-        "The edit nests too deep, names too many paths, or would leave more conflicts open than may be.",
+        "The edit nests too deep, names too many paths, holds too many values, or would leave more conflicts open than may be.",
         "Send smaller edits; decide what is open.",
     ),
     _problem(400, "invalid_handshake", "The WebSocket handshake is malformed.", _FIX),

@@ -43,6 +43,9 @@ _MAX_DETAIL: Final = 300
 # The scan of well-formed JSON: strings, a key with its colon, and brackets; all else is not looked at. A token is told by its last byte.
 # Possessive quantifiers, so that no input makes it try a character twice.
 _TOKENS: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"[ \t\r\n]*+:?|[\[\]{}]', re.DOTALL)
+_VALUES: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|\[[ \t\r\n]*+\]|\{[ \t\r\n]*+\}|[,\[{]', re.DOTALL)
+"""What each value follows but the outermost; and what these mean nothing in: strings, and what is empty."""
+_BEFORE_VALUE: Final = frozenset(b",[{")
 _COLON: Final = ord(":")
 _QUOTE: Final = ord('"')
 _OPEN_OBJECT: Final = ord("{")
@@ -78,6 +81,18 @@ def decode(data: bytes | str, decoder: msgspec.json.Decoder[T], *, depth: int, a
         raise _too_deep(depth) from None
     _check_structure(raw, depth)
     return value
+
+
+def check_values(data: bytes, most: int) -> None:
+    """See that a text holds at most so many values, members and elements at any depth, before it is decoded: that cannot be interrupted.
+
+    Raises: InvalidInput with code limit_exceeded.
+    """
+    if data.count(b",") + data.count(b"[") + data.count(b"{") < most:
+        return
+    found = sum(match.group()[-1] in _BEFORE_VALUE for match in _VALUES.finditer(data))
+    if found >= most:
+        raise InvalidInput(f"the JSON holds more than {most} values", code="limit_exceeded")
 
 
 def decode_value(data: bytes | str, *, depth: int) -> object:

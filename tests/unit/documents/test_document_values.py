@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from hashlib import sha256
 
@@ -9,7 +10,9 @@ import pytest
 
 from signtusk_realtime.documents.canonical import canonical, content_hash, key_of, number
 from signtusk_realtime.documents.refusals import Refused
-from signtusk_realtime.documents.values import ABSENT, Json, Node, check_value, equal
+from signtusk_realtime.documents.values import ABSENT, MAX_VALUES, Json, Node, check_value, equal, has_too_many
+from signtusk_realtime.errors import InvalidInput
+from signtusk_realtime.protocol.json import check_values
 
 NFC, NFD = "caf\u00e9", "cafe\u0301"
 
@@ -83,6 +86,37 @@ def test_the_limits_themselves_are_allowed() -> None:
         assert check_value(value, ("field",)) is value
     with pytest.raises(Refused):
         check_value(nested(30), ("a", "b", "c"))
+
+
+MOST = MAX_VALUES - 1
+"""How many values may stand in one array."""
+
+
+@pytest.mark.parametrize(
+    ("value", "is_too_many"),
+    [
+        ([0] * MOST, False),
+        ([0] * (MOST + 1), True),
+        ({str(n): {} for n in range(MOST)}, False),
+        ({str(n): {} for n in range(MOST + 1)}, True),
+        ([[]] * MOST, False),
+        ([[0]] * (MOST // 2), False),
+        ([[0]] * (MOST // 2 + 1), True),
+        (["," * 5 * MAX_VALUES, "[{" * MAX_VALUES], False),
+    ],
+    ids=["elements", "elements+", "members", "members+", "empty", "nested", "nested+", "within strings"],
+)
+def test_values_are_counted_at_every_depth(value: Json, is_too_many: bool) -> None:
+    """The document itself, each member and each element count; what only looks like one, in a string, does not. Before decoding as after it."""
+    for separators in ((",", ":"), (" , ", " : ")):
+        text = json.dumps(value, separators=separators).encode()
+        if is_too_many:
+            with pytest.raises(InvalidInput) as refused:
+                check_values(text, MAX_VALUES)
+            assert refused.value.code == "limit_exceeded"
+        else:
+            check_values(text, MAX_VALUES)
+    assert has_too_many(value, json.dumps(value, separators=(",", ":")).encode()) is is_too_many
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from signtusk_realtime.documents.policy import Policy
 from signtusk_realtime.documents.refusals import Refused
 from signtusk_realtime.documents.resolve import Resolution, resolve
 from signtusk_realtime.documents.states import check_editable
-from signtusk_realtime.documents.values import MAX_DOCUMENT_BYTES, Json, Object, equal
+from signtusk_realtime.documents.values import MAX_DOCUMENT_BYTES, MAX_VALUES, Json, Object, equal, has_too_many
 from signtusk_realtime.events.instants import format_milliseconds
 from signtusk_realtime.events.log import LogName
 from signtusk_realtime.operations.documents import records
@@ -302,9 +302,12 @@ def _within_limits(resolution: Resolution, before: Object) -> Resolution:
 
 
 def check_size(document: Object) -> None:
-    """See that a document is not too large. Raises: Refused (document_too_large)."""
-    size = len(records.encode(document))
+    """See that a document is not too large. Raises: Refused (document_too_large; limit_exceeded for the number of its values)."""
+    encoded = records.encode(document)
+    size = len(encoded)
     if size > MAX_DOCUMENT_BYTES:
         raise Refused(
             f"the document would have {size} bytes; at most {MAX_DOCUMENT_BYTES} are allowed", code="document_too_large"
         )
+    if has_too_many(document, encoded):
+        raise Refused(f"the document would hold more than {MAX_VALUES} values", code="limit_exceeded")

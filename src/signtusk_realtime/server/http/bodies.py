@@ -7,7 +7,6 @@ Rule: whoever reads a body says how long it may be: behind a mount nobody else d
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Final, TypeVar
 
 from msgspec.json import Decoder
@@ -48,12 +47,20 @@ async def read_sized_body(
     depth: int,
     too_deep: str = "invalid_json",
     most: int = SMALL_BYTES,
+    values: int | None = None,
     workshop: Workshop | None = None,
 ) -> tuple[T, int]:
-    """Do the same, and say how many bytes it had: it is not kept, and cannot be read again. `workshop`: where large ones are decoded."""
+    """Do the same, and say how many bytes it had: it is not kept, and cannot be read again. `values`: how many it may hold, else it is
+    refused with limit_exceeded; `workshop`: where large ones are decoded.
+    """
     check_media_type(request.scope["headers"])
     data = await bounded_body(request, most)
-    decode = partial(json.decode, data, decoder, depth=depth)
+
+    def decode() -> T:
+        if values is not None:
+            json.check_values(data, values)
+        return json.decode(data, decoder, depth=depth)
+
     try:
         return (decode() if workshop is None else await workshop.do(decode, size=len(data))), len(data)
     except InvalidInput as error:

@@ -18,6 +18,7 @@ from starlette.responses import Response
 
 from signtusk_realtime.auth.authenticator import Purpose
 from signtusk_realtime.documents.refusals import Refused
+from signtusk_realtime.documents.values import MAX_VALUES
 from signtusk_realtime.errors import Forbidden, InvalidInput
 from signtusk_realtime.events.ids import check_id
 from signtusk_realtime.operations.documents.documents import Documents
@@ -137,6 +138,7 @@ class DocumentCalls:
             depth=self._depth,
             too_deep="limit_exceeded",
             most=MAX_EDIT_BYTES,
+            values=MAX_VALUES,
             workshop=self._documents.workshop,
         )
         # The body may have taken a minute to come.
