@@ -136,6 +136,8 @@ async def test_what_is_malformed_is_a_problem(server: Serving) -> None:
     before = await read_shelf(server.engine)
     many = await edit(server, "d2", baseVersion=1, changes={"other": half}, changeId="half")
     assert (many.status, many.json()["code"], many.json()["version"]) == (400, "limit_exceeded", 1)
+    nowhere = await edit(server, "d2", baseVersion=1, changes={"/a~1b/c": 1}, changeId="nowhere")
+    assert (nowhere.status, nowhere.json()["code"], nowhere.json()["path"]) == (400, "invalid_path", "/a~1b/c")
     unknown = await ask(server, "POST", "d9/edits", good)
     assert (unknown.status, unknown.code) == (404, "unknown_document")
     async with Both(server) as both:

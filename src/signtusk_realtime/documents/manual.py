@@ -113,7 +113,8 @@ def refresh(
             current_version=version,
             user_id=user_id,
         )
-        if is_over or now is ABSENT or equal(now, record.value("incoming")):
+        # Whose place alone comes to be as it was wanted still has the rest of its edit to be decided.
+        if is_over or (not is_by_invariant(record) and (now is ABSENT or equal(now, record.value("incoming")))):
             superseded.append(replace(fresh, status="superseded", resolved_at=timestamp, resolved_by=user_id))
         else:
             changed.append(fresh)

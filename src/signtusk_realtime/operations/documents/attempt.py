@@ -6,7 +6,7 @@ committing (edit.py).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -113,9 +113,11 @@ class Attempt:
             view = authors_view(document, own)
             if self.base.with_seen:
                 view = put_seen(view, asking.seen)
-            return _within_limits(
-                resolve(view, current, put_on(view, asking.edit), rules.policy, asking.strategy), current
-            )
+            resolution = resolve(view, current, put_on(view, asking.edit), rules.policy, asking.strategy)
+            if self.head.state == "signing":
+                # An edit that wins against a deletion brings back more than the place it names.
+                check_editable("signing", _reached(resolution), rules.policy)
+            return _within_limits(resolution, current)
 
         return await self._workshop.do(work, size=self.weight)
 
@@ -270,6 +272,12 @@ class Attempt:
             conflicts=(),
             ops=(),
         )
+
+
+def _reached(resolution: Resolution) -> Iterator[Path]:
+    """Give every place that an outcome changes, or leaves to be decided."""
+    yield from (parse_pointer(op.path) for op in resolution.ops)
+    yield from (conflict.place.path for conflict in resolution.conflicts)
 
 
 def _blamed(conflict: Conflict) -> Path:

@@ -18,7 +18,7 @@ from msgspec import UNSET
 from signtusk_realtime.documents.conflicts import ConflictRecord
 from signtusk_realtime.documents.lease import renew
 from signtusk_realtime.documents.manual import refresh
-from signtusk_realtime.documents.paths import Path
+from signtusk_realtime.documents.paths import Path, pointer
 from signtusk_realtime.documents.refusals import Refused
 from signtusk_realtime.documents.resolve import Resolution
 from signtusk_realtime.documents.values import Object
@@ -304,7 +304,7 @@ def refusal(
         code=error.code,
         reason=(error.reason or UNSET) if isinstance(error, Refused) else UNSET,
         message=error.message,
-        path=UNSET if error.path is None else "".join("/" + segment for segment in error.path),
+        path=UNSET if error.path is None else pointer(error.path),
         state=head.state if head is not None and error.code == "document_locked" else UNSET,
         expected_seq=asker.last_seq + 1 if is_gap and asker is not None else UNSET,
     )

@@ -227,6 +227,19 @@ async def test_a_parked_edit_does_not_outlast_a_signature_at_an_open_place(make_
     assert await desk.opened() == []
 
 
+@pytest.mark.parametrize("strategy", ["merge", "overwrite", "manual", "reject"])
+async def test_an_edit_of_an_open_place_brings_nothing_back_after_a_signature(make_desk: Any, strategy: str) -> None:
+    """An edit that would win against a deletion restores the whole element, of which the open place is a part only."""
+    desk = make_desk(policy=replace(PLAIN, open=(pattern("/rows/*/note"),)))
+    await desk.create(rows=[{"id": "a", "text": "t", "note": "x"}, {"id": "b", "note": ""}])
+    await desk.edit("bob", baseVersion=1, deletes=["/rows/a"])
+    await desk.move("signing", "di", contentHash=...)
+    before = await desk.data()
+    late = await desk.edit("cy", baseVersion=1, strategy=strategy, changes={"/rows/a/note": "y"})
+    assert (late.status, late.code, late.state) == ("refused", "document_locked", "signing")
+    assert await desk.data() == before
+
+
 async def test_a_deleted_document_has_nothing_open(desk: Desk) -> None:
     """A draft may be deleted while a conflict is open, which ends with it."""
     await desk.create(title="NDA")

@@ -133,6 +133,25 @@ async def test_an_edit_that_an_invariant_parked_is_decided_once(desk: Desk) -> N
     assert (event["payload"]["resolution"], len(event["payload"]["conflicts"])) == ("superseded", 1)
 
 
+@pytest.mark.parametrize(
+    "cleared", [{"changes": {"/signatureFields/f/recipientId": "r1"}}, {"deletes": ["/signatureFields/f"]}]
+)
+async def test_an_obstacle_that_is_cleared_away_leaves_the_edit_to_be_decided(desk: Desk, cleared: Any) -> None:
+    """The one place of its record becomes what the edit wanted, or goes: what else the edit holds is lost only if somebody says so."""
+    fields = [{"id": "f", "recipientId": "r1"}]
+    await desk.create(title="NDA", recipients=[{"id": "r1"}, {"id": "r2"}], signatureFields=fields)
+    await desk.edit("bob", baseVersion=1, changes={"/signatureFields/f/recipientId": "r2"})
+    parked = await desk.edit("cy", baseVersion=1, deletes=["/recipients/r2"], changes={"title": "Two"})
+    assert parked.status == "parked"
+    await desk.edit("di", baseVersion=2, **cleared)
+    [record] = await desk.opened()
+    assert (record["rev"], record["incomingUserId"]) == (2, "cy")
+    await desk.resolve("ed", decisions=[{"conflictId": record["conflictId"], "rev": 2, "take": "incoming"}])
+    data = await desk.data()
+    assert (data["title"], data["recipients"]) == ("Two", [{"id": "r1"}])
+    assert await desk.opened() == []
+
+
 async def test_a_field_that_goes_and_comes_back_stays_in_its_place(desk: Desk) -> None:
     """One decision takes it away, the next, of another author, brings it back: the document is what replicas have, in the order of its fields too."""
     await desk.create(title="NDA", note="n")
