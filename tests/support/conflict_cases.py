@@ -34,6 +34,8 @@ BASES: Final[list[Case]] = _CASES["bases"]
 ORDERS: Final = (("first", "second"), ("second", "first"))
 """Which edit is stored, and which arrives then; both were made on the case's base."""
 CHANGE: Final = "change-2"
+EDITED: Final = ("u2", CHANGE)
+"""Who made the second edit, and its change: what an edit that is parked as a whole is kept by."""
 AT: Final = "2026-11-22T18:49:22.123Z"
 
 
@@ -83,7 +85,7 @@ def decide(case: Case) -> Case:
         cast("Take", case["take"]),
         UNSET if "value" not in case else value,
     )
-    parked = {CHANGE: resolution.parked} if resolution.parked is not None else {}
+    parked = {EDITED: resolution.parked} if resolution.parked is not None else {}
     for _ in range(2 if case.get("again") else 1):
         try:
             decided = check_decisions([opened], [decision])

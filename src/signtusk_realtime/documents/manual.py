@@ -112,6 +112,9 @@ def refresh(
             ],
             current_version=version,
             user_id=user_id,
+            # They were made of the value that stood there; deciding by the word `merge` makes the merge anew.
+            suggested=UNSET,
+            hunks=UNSET,
         )
         # Whose place alone comes to be as it was wanted still has the rest of its edit to be decided.
         if is_over or (not is_by_invariant(record) and (now is ABSENT or equal(now, record.value("incoming")))):
@@ -196,26 +199,27 @@ def _refused(decision: Decision, code: str, why: str) -> Refused:
 def settle(
     document: Object,
     decided: Iterable[tuple[ConflictRecord, Decision]],
-    parked: Mapping[str, Parked],
+    parked: Mapping[tuple[str, str], Parked],
     *,
     policy: Policy,
     resolved_by: str,
     timestamp: str,
 ) -> Settled:
-    """Carry decisions out, in order, on the document at head. `parked` has the changes of records by invariant, by changeId.
+    """Carry decisions out, in order, on the document at head. `parked` has the changes of records by invariant, by author and changeId.
 
     A decision may break an invariant; it is somebody's will. The commit makes a version even if `ops` is empty.
     Raises: Refused with invalid_value or invalid_path where a given value cannot stand at its place.
     """
     now = document
     records = []
-    applied: set[str] = set()
+    applied: set[tuple[str, str]] = set()
     for record, decision in decided:
         place = place_of(record.path, record.reason, policy)
         if is_by_invariant(record):
-            if decision.take != "current" and record.change_id not in applied:
-                now = _unparked(now, parked[record.change_id], policy)
-                applied.add(record.change_id)
+            edit = _edit_of(record)
+            if decision.take != "current" and edit not in applied:
+                now = _unparked(now, parked[edit], policy, deletes=decision.take != "merge")
+                applied.add(edit)
             if decision.take == "value":
                 now = _with_value(now, place, decision)
         elif decision.take == "value":
@@ -281,12 +285,20 @@ def _unfit(place: Place, why: str) -> Refused:
     return Refused(f"{pointer(place.segments)}: {why}", code="invalid_value", path=place.segments)
 
 
-def _unparked(document: Object, parked: Parked, policy: Policy) -> Object:
-    """Put a parked change upon the document as it is now, merged with what was changed there since."""
+def _unparked(document: Object, parked: Parked, policy: Policy, *, deletes: bool) -> Object:
+    """Put a parked change upon the document as it is now, merged with what was changed there since.
+
+    `deletes`: what it takes away goes even where somebody has edited it since; a merge alone would leave it.
+    """
     seen = apply(document, parked.undo, tolerant=True)
     wanted = apply(seen, parked.ops, tolerant=True)
-    merged = Merge(_unguarded(policy), "merge").node((), seen, document, wanted)
+    merge = Merge(_unguarded(policy), "merge")
+    merged = merge.node((), seen, document, wanted)
     assert isinstance(merged, dict)
+    for conflict in merge.conflicts if deletes else ():
+        if conflict.reason == "delete_vs_edit" and conflict.incoming is ABSENT:
+            without = conflict.place.put(merged, ABSENT)
+            merged = merged if without is None else without
     return merged
 
 

@@ -13,7 +13,7 @@ from signtusk_realtime.documents.policy import PLAIN, SIGNING, Policy, Strategy
 from signtusk_realtime.documents.refusals import Refused
 from signtusk_realtime.documents.resolve import Resolution, resolve
 from signtusk_realtime.documents.values import ABSENT, Json, Object
-from tests.support.conflict_cases import AT, CHANGE, stored_record
+from tests.support.conflict_cases import AT, EDITED, stored_record
 
 BASE: Object = {"title": "NDA", "note": "a", "signatureFields": [{"id": "f", "page": 1, "x": 1, "y": 1}]}
 
@@ -206,7 +206,7 @@ def test_a_parked_change_is_applied_once_for_all_its_records() -> None:
     assert resolution.parked is not None
     later = put(current, {"body": "1 two three", "title": "t"})
     decided = check_decisions(records, decisions_for(records, "overwrite", "d1"))
-    settled = settle(later, decided, {CHANGE: resolution.parked}, policy=PLAIN, resolved_by="u", timestamp=AT)
+    settled = settle(later, decided, {EDITED: resolution.parked}, policy=PLAIN, resolved_by="u", timestamp=AT)
     assert settled.document["body"] == "1 two 3"
     assert settled.document["title"] == "t"
     assert settled.document["signatureFields"] == incoming["signatureFields"]
@@ -248,7 +248,7 @@ def test_a_decision_on_one_record_of_a_parked_edit_ends_the_others(take: Decisio
     document, resolution, records = parked_twice()
     assert resolution.parked is not None
     decided = check_decisions(records, [take])
-    settled = settle(document, decided, {CHANGE: resolution.parked}, policy=PLAIN, resolved_by="ed", timestamp=AT)
+    settled = settle(document, decided, {EDITED: resolution.parked}, policy=PLAIN, resolved_by="ed", timestamp=AT)
     others = [replace(records[1], conflict_id="c3", change_id="another"), replace(records[1], incoming_user_id="u9")]
     told = refresh(
         [records[1], *others],

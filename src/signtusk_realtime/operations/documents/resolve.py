@@ -26,7 +26,7 @@ from signtusk_realtime.documents.manual import (
     refresh,
     settle,
 )
-from signtusk_realtime.documents.ops import apply, diff, touched
+from signtusk_realtime.documents.ops import touched
 from signtusk_realtime.documents.refusals import Refused
 from signtusk_realtime.documents.states import check_editable, check_unsealed
 from signtusk_realtime.documents.values import check_value
@@ -273,29 +273,19 @@ class ResolveConflicts:
         decided: Sequence[tuple[ConflictRecord, Decision]],
         timestamp: str,
     ) -> Settled:
-        """Carry decisions out on the document, those of one author's changes together: changes are told apart by their author too."""
-        by_author: dict[str, list[tuple[ConflictRecord, Decision]]] = {}
-        for record, decision in decided:
-            by_author.setdefault(record.incoming_user_id, []).append((record, decision))
+        """Carry decisions out on the document, in their order."""
         whole = {(record.incoming_user_id, record.change_id) for record, _ in decided if is_by_invariant(record)}
         keys = {pair: records.parked_key(call.document_id, pair[1], pair[0]) for pair in sorted(whole)}
         kept = await self._store.parked(call.log, list(keys.values()))
         policy = self._rules.policy
 
         def work() -> Settled:
-            document, done = head.data, list[ConflictRecord]()
-            for author, group in by_author.items():
-                parked = {change: kept[key] for (user, change), key in keys.items() if user == author and key in kept}
-                settled = settle(
-                    document, group, parked, policy=policy, resolved_by=call.resolved_by, timestamp=timestamp
-                )
-                document = settled.document
-                done += settled.records
-            # One author's decision may take a field away and the next bring it back, in another place than replicas have it.
-            ops = diff(head.data, document)
-            document = apply(head.data, ops)
-            check_size(document)
-            return Settled(document, ops, tuple(done))
+            parked = {edit: kept[key] for edit, key in keys.items() if key in kept}
+            settled = settle(
+                head.data, decided, parked, policy=policy, resolved_by=call.resolved_by, timestamp=timestamp
+            )
+            check_size(settled.document)
+            return settled
 
         # Text may have to be merged: as in attempt.py.
         return await self._workshop.do(work, size=2 * loaded.weight + 15 * loaded.open_bytes)

@@ -82,7 +82,7 @@ async def test_what_grows_no_further_passes(desk: Desk, monkeypatch: pytest.Monk
     assert (await _clashing(desk, 4, "x" * 1000)).status == "parked"
     monkeypatch.setattr(commits, "MAX_OPEN", 2)
     monkeypatch.setattr(commits, "MAX_OPEN_BYTES", 1000)
-    refused = await desk.edit("ann", baseVersion=2, changes={"n0": "longer"})
+    refused = await desk.edit("ann", baseVersion=2, changes={"n0": "y" * 2000})
     assert (refused.status, refused.code) == ("refused", "limit_exceeded")
     assert (await desk.edit("ann", baseVersion=2, changes={"n0": 7, "n1": "x" * 1000})).status == "applied"
     assert len(await desk.opened()) == 3

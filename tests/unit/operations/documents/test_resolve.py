@@ -152,6 +152,47 @@ async def test_an_obstacle_that_is_cleared_away_leaves_the_edit_to_be_decided(de
     assert await desk.opened() == []
 
 
+@pytest.mark.parametrize(("word", "left"), [("overwrite", ["r1"]), ("merge", ["r1", "r2"])])
+async def test_a_parked_deletion_that_is_taken_deletes(desk: Desk, word: str, left: list[str]) -> None:
+    """Also what somebody edited since: he who decides has taken the change as it was sent. A merge lets the edit win, as ever."""
+    fields = [{"id": "f", "recipientId": "r1"}]
+    await desk.create(title="NDA", recipients=[{"id": "r1"}, {"id": "r2", "name": "Bo"}], signatureFields=fields)
+    await desk.edit("bob", baseVersion=1, changes={"/signatureFields/f/recipientId": "r2"})
+    await desk.edit("cy", baseVersion=1, deletes=["/recipients/r2"], changes={"title": "Two"})
+    await desk.edit("di", baseVersion=2, changes={"/recipients/r2/name": "Bob"})
+    await desk.resolve("ed", resolution=word)
+    data = await desk.data()
+    assert (data["title"], [each["id"] for each in data["recipients"]]) == ("Two", left)
+
+
+async def test_a_record_suggests_nothing_that_was_made_of_another_value(desk: Desk) -> None:
+    """What stands there changes: the old suggestion would undo that. Taking the merge makes it anew."""
+    await desk.create(body="one two three four")
+    await desk.edit("bob", baseVersion=1, changes={"body": "1 two three four"})
+    await desk.edit("cy", baseVersion=1, strategy="manual", changes={"body": "one two 3 four"})
+    [first] = await desk.opened()
+    assert first["suggested"] == "1 two 3 four"
+    await desk.edit("bob", baseVersion=2, changes={"body": "1 two three IV"})
+    [second] = await desk.opened()
+    assert (second["currentValue"], "suggested" in second, "hunks" in second) == ("1 two three IV", False, False)
+    await desk.resolve("ed", resolution="merge")
+    assert (await desk.data())["body"] == "1 two 3 IV"
+
+
+async def test_decisions_are_carried_out_in_their_order(desk: Desk) -> None:
+    """Of three about one place the last one counts, whoever's changes they are."""
+    await desk.create(title="NDA")
+    await desk.edit("ann", baseVersion=1, changes={"title": "A"})
+    for by, title in (("bob", "B1"), ("cy", "C"), ("bob", "B2")):
+        await desk.edit(by, baseVersion=1, strategy="manual", changes={"title": title})
+    by_value = {record["incomingValue"]: record for record in await desk.opened()}
+    decisions = [
+        {"conflictId": by_value[title]["conflictId"], "rev": 1, "take": "incoming"} for title in ("B1", "C", "B2")
+    ]
+    await desk.resolve("ed", decisions=decisions)
+    assert (await desk.data())["title"] == "B2"
+
+
 async def test_a_field_that_goes_and_comes_back_stays_in_its_place(desk: Desk) -> None:
     """One decision takes it away, the next, of another author, brings it back: the document is what replicas have, in the order of its fields too."""
     await desk.create(title="NDA", note="n")
