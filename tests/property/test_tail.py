@@ -92,6 +92,7 @@ def test_a_tail_is_gapless(events: list[tuple[int, bytes]], outlined: int, dropp
     st.lists(st.sampled_from(WISHES), max_size=3),
     st.integers(0, 400),
     st.integers(1, 20),
+    st.sampled_from([1, 7, 50, 1_000_000]),
 )
 def test_a_tail_finds_what_looking_through_it_would(
     events: list[tuple[str, ...]],
@@ -101,8 +102,11 @@ def test_a_tail_finds_what_looking_through_it_would(
     wishes: list[Subscription],
     max_bytes: int,
     window: int,
+    looks: int,
 ) -> None:
-    """Rule 3: `find` gives the matching entries in order, up to its bound, and how far it has looked; of outlined ones the offsets are given."""
+    """Rule 3: `find` gives the matching entries in order, up to its bounds, and how far it has looked; of outlined ones the offsets are given.
+    Whoever goes on from there misses none.
+    """
     tail = Tail(EPOCHS[0])
     for offset, keys in enumerate(events, start=1):
         tail.append(entry(offset, 10, keys))
@@ -118,11 +122,25 @@ def test_a_tail_finds_what_looking_through_it_would(
     most = max(1, -(-max_bytes // 10))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tails_of_a_node, "WINDOW", window)
-        found = tail.find(selection, after, max_bytes)
-        assert tail.find_outlined(selection, after, most) == [o for o in matching if o < tail.whole_from][:most]
-    assert [e.offset for e in found.entries] == due[:most]
-    reached = found.reached.offset if found.reached is not None else after
-    assert reached == (due[most - 1] if len(due) >= most else len(events))
+        patch.setattr(tails_of_a_node, "LOOKS", looks)
+        outlined_due = [o for o in matching if o < tail.whole_from]
+        looked = after
+        while looked < min(tail.whole_from - 1, len(events)):
+            offsets, further = tail.find_outlined(selection, looked, most)
+            assert offsets == [o for o in outlined_due if looked < o <= further]
+            assert len(offsets) <= most
+            assert further > looked
+            looked = further
+        looked = max(after, tail.whole_from - 1)
+        while looked < len(events):
+            found = tail.find(selection, looked, max_bytes)
+            reached = found.reached.offset if found.reached is not None else looked
+            assert [e.offset for e in found.entries] == [o for o in due if looked < o <= reached]
+            assert len(found.entries) <= most
+            if len(found.entries) < most and looks > 10 * len(events):
+                assert reached == len(events)
+            assert reached > looked
+            looked = reached
 
 
 OPERATIONS = st.one_of(

@@ -240,7 +240,7 @@ class CatchUp:
             if page is not None:
                 self._hand_over(connection, page)
                 return
-            wanted = tail.find_outlined(selection, position.offset, OUTLINED_AT_A_TIME)
+            wanted, looked = tail.find_outlined(selection, position.offset, OUTLINED_AT_A_TIME)
             if wanted and wanted[0] <= live.offset:
                 wanted = [offset for offset in wanted if offset <= live.offset]
                 looked_up = await self._outlined.read(name, position.epoch, wanted, PAGE_BYTES)
@@ -253,7 +253,11 @@ class CatchUp:
                 # Retention took it meanwhile, or the log is another: the engine's own answer tells which.
                 await self._read_page(connection, place, name, position)
                 return
-            entries, reached = tail.find(selection, position.offset, PAGE_BYTES)
+            if looked + 1 < tail.whole_from:
+                # Nothing of many: others have their turn before one looks on.
+                entries, reached = list[Entry](), tail.at(looked)
+            else:
+                entries, reached = tail.find(selection, position.offset, PAGE_BYTES)
             if reached is not None and reached.offset > live.offset:
                 # Announcements are offered to organizations one by one; this one has not come to all that the node knows.
                 entries = [entry for entry in entries if entry.offset <= live.offset]

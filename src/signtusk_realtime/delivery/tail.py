@@ -29,6 +29,9 @@ TRIM_AT: Final = 64
 """How many given-up places a list may carry before it is cut."""
 WINDOW: Final = 512
 """How many of a key's offsets are looked at before a page may be full: who is far behind reads many pages of the same."""
+LOOKS: Final = 4096
+"""How many entries are looked at in one go, whatever matches of them: meanwhile nobody else has a turn."""
+_LEAST_WINDOW: Final = 16
 
 
 class Offsets:
@@ -171,63 +174,75 @@ class Tail:
         return self._entries[self._dropped + offset - self.first]
 
     def find(self, selection: Selection, after: int, max_bytes: int) -> Found:
-        """Give the whole entries after `after` that a selection matches, oldest first, until their bodies exceed `max_bytes`.
+        """Give the whole entries after `after` that a selection matches, oldest first, until their bodies exceed `max_bytes` or LOOKS were
+        looked at.
 
         Only where `knows_after(after)`, and after what `find_outlined` gives.
         """
         entries: list[Entry] = []
         size = 0
+        looks = 0
+        wants = selection.matcher()
         looked: int | None = max(after, self.whole_from - 1)
         while looked is not None:
             candidates, looked = self._candidates(selection, looked)
             for offset in candidates:
                 entry = self._entries[self._dropped + offset - self.first]
-                if selection.matches(entry.keys):
+                if wants(entry.keys):
                     entries.append(entry)
                     size += len(entry.body)
                     if size >= max_bytes:
                         return Found(entries, entry)
+            looks += len(candidates)
+            if looks >= LOOKS and looked is not None:
+                return Found(entries, self.at(looked))
         return Found(entries, self.last if self.last.offset > after else None)
 
-    def find_outlined(self, selection: Selection, after: int, most: int) -> list[int]:
-        """Give the offsets of the outlined entries after `after` that a selection matches, oldest first, at most so many."""
+    def find_outlined(self, selection: Selection, after: int, most: int) -> tuple[list[int], int]:
+        """Give the offsets of the outlined entries after `after` that a selection matches, oldest first, at most so many; and how far one
+        looked: not to the last outlined one where LOOKS were looked at before.
+        """
         found: list[int] = []
         whole_from = self.whole_from
+        looks = 0
+        wants = selection.matcher()
         looked: int | None = after
         while looked is not None and looked + 1 < whole_from:
             candidates, looked = self._candidates(selection, looked)
             for offset in candidates:
-                if offset >= whole_from or len(found) == most:
-                    return found
-                if selection.matches(self._entries[self._dropped + offset - self.first].keys):
+                if offset >= whole_from:
+                    return found, whole_from - 1
+                if wants(self._entries[self._dropped + offset - self.first].keys):
                     found.append(offset)
-        return found
+                    if len(found) == most:
+                        return found, offset
+            looks += len(candidates)
+            if looks >= LOOKS and looked is not None:
+                return found, min(looked, whole_from - 1)
+        return found, max(after, whole_from - 1)
 
     def _candidates(self, selection: Selection, after: int) -> tuple[Sequence[int], int | None]:
         """Give offsets after `after`, oldest first, that may match, and how far one looked; None for all."""
-        rows: list[tuple[list[int], int]] = []
-        for clause in selection.clauses:
-            rows += self._narrowest(clause, after)
+        keys = {key for clause in selection.clauses for key in self._narrowest(clause)}
         if selection.notifications_of is not None:
-            rows.append(self._row("u:" + selection.notifications_of, after))
-        parts = [offsets[begin : begin + WINDOW] for offsets, begin in rows]
-        cut = [part[-1] for part, (offsets, begin) in zip(parts, rows, strict=True) if begin + WINDOW < len(offsets)]
+            keys.add("u:" + selection.notifications_of)
+        rows = [(offsets.offsets, offsets.after(after)) for key in keys if (offsets := self._by_key.get(key))]
+        window = min(WINDOW, max(_LEAST_WINDOW, LOOKS // max(1, len(rows))))
+        parts = [offsets[begin : begin + window] for offsets, begin in rows]
+        cut = [part[-1] for part, (offsets, begin) in zip(parts, rows, strict=True) if begin + window < len(offsets)]
         looked = min(cut, default=None)
         if len(parts) == 1:
             return parts[0], looked
         joined = sorted(set().union(*parts))
         return joined if looked is None else joined[: bisect_right(joined, looked)], looked
 
-    def _narrowest(self, clause: Clause, after: int) -> list[tuple[list[int], int]]:
-        if clause.required:
-            rows = [self._row(key, after) for key in clause.required]
-            return [min(rows, key=lambda row: len(row[0]) - row[1])]
-        return [self._row(event_type, after) for event_type in clause.types]
+    def _narrowest(self, clause: Clause) -> Iterable[str]:
+        """Give the keys by which everything is found that a clause matches: of those it requires, the one that the fewest entries have."""
+        return (min(clause.required, key=self._count_of),) if clause.required else clause.types
 
-    def _row(self, key: str, after: int) -> tuple[list[int], int]:
-        """Give a key's offsets, and the index of the first after `after`."""
+    def _count_of(self, key: str) -> int:
         offsets = self._by_key.get(key)
-        return ([], 0) if offsets is None else (offsets.offsets, offsets.after(after))
+        return 0 if offsets is None else len(offsets.offsets) - offsets.dropped
 
 
 class Tails:

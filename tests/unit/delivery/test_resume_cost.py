@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from signtusk_realtime.delivery.tail import ENTRY_OVERHEAD, OUTLINE_BYTES, OUTLINE_PART, Tail
+from signtusk_realtime.delivery.tail import ENTRY_OVERHEAD, LOOKS, OUTLINE_BYTES, OUTLINE_PART, Tail
 from signtusk_realtime.engines.memory import MemoryEngine
 from signtusk_realtime.events.log import ORIGIN_TAG, Entry, Epoch, LogName, Page
 from signtusk_realtime.sessions.entitlement import compile_selection
@@ -155,12 +155,39 @@ def test_finding_examines_what_may_match(is_outlined: bool) -> None:
         if is_outlined:
             for _ in range(others - 1):
                 tail.outline_oldest()
-            found = tail.find_outlined(selection, 0, 100)
+            found, _ = tail.find_outlined(selection, 0, 100)
         else:
             found = [entry.offset for entry in tail.find(selection, 0, 1 << 20).entries]
         assert len(found) == MISSED - is_outlined
         counts.append(len(examined))
     assert counts[0] == counts[1] <= 2 * MISSED
+
+
+@pytest.mark.parametrize("is_outlined", [False, True])
+def test_what_matches_nothing_is_looked_for_in_bounded_turns(is_outlined: bool) -> None:
+    """A hundred wishes with candidates everywhere and not one match: a turn looks at so many entries, not at all that the tail knows."""
+    wishes = [
+        subscription("document_updates", document_id=f"d{n}", event_types=("document_deleted",)) for n in range(100)
+    ]
+    selection = compile_selection(wishes, member("a"))
+    tail = Tail(Epoch("0" * 16))
+    for offset in range(1, 20_001):
+        keys = ("document_updated", f"d:d{offset % 100}", "u:a")
+        tail.append(Entry(offset, ORIGIN_TAG, 0, f"e{offset}", keys, b"x" * 10))
+    if is_outlined:
+        for _ in range(19_999):
+            tail.outline_oldest()
+    looked, turns = 0, 0
+    while looked < 20_000 - is_outlined:
+        if is_outlined:
+            found, reached = tail.find_outlined(selection, looked, 100)
+        else:
+            entries, at = tail.find(selection, looked, 1 << 20)
+            found, reached = [entry.offset for entry in entries], at.offset if at is not None else looked
+        assert not found
+        assert 0 < reached - looked <= 2 * LOOKS
+        looked, turns = reached, turns + 1
+    assert turns >= 3
 
 
 async def test_who_wants_everything_gets_it_in_pages() -> None:
