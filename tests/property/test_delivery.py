@@ -236,7 +236,7 @@ class Play:
             case "ping":
                 seat.client.receive({"type": "ping"})
             case "beat":
-                self.node.hub._beat(seat.client.connection)
+                self.node.hub._heartbeats._beat(seat.client.connection)
             case "pause":
                 self.node.hub.paused(seat.client.connection)
             case "drain":
@@ -391,7 +391,7 @@ def test_nothing_is_kept_for_who_left(steps: list[Step]) -> None:
                 assert organization._index._found_by == {}
                 assert not organization._readers
                 assert not organization._queued
-            assert all(not slot for slot in node.hub._wheel._slots)
+            assert all(not slot for slot in node.hub._heartbeats.wheel._slots)
 
     clock.run(program())
 

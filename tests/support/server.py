@@ -96,6 +96,7 @@ async def serving(
         closed=lambda connection, code: verbs.connect.closed(connection),
         controlled=control.controlled,
         replaying=control.freshness.check,
+        withholding=lambda: control.freshness.is_withholding,
     )
     verbs = verbs_over(
         hub,

@@ -3,7 +3,7 @@
 Owns: when the control log was last read and acted upon to its end.   Not: reading it (registry.py), acting (control.py).
 Rule 1: a look at the log counts from when it was begun, and only once everything up to the top it found has been acted upon.
 Rule 2: who has one engine to himself is always fresh: nothing is revoked but through him.
-Why: a node that is cut off keeps its clients and lets nobody in, for he may have been revoked elsewhere.
+Why: a node that is cut off keeps its clients, but shows them nothing and lets nobody in, for he may have been revoked elsewhere.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from signtusk_realtime.events.log import Epoch, Position
 
 STALE_S: Final = 1.0
 """How long a revocation may be unknown to a node that lets somebody in."""
+WITHHELD_S: Final = 2.0
+"""How long it may be unknown to a node that goes on delivering what happens: longer, for a moment's delay shall not send everybody to the log."""
 PATIENCE_S: Final = 2.0
 """How long somebody waits to be let in. A browser's EventSource that is refused never comes back by itself."""
 _LOOKS_KEPT: Final = 16
@@ -47,6 +49,11 @@ class Freshness:
     def is_stale(self) -> bool:
         """Whether somebody might have been revoked a second ago without this node knowing."""
         return self._is_watched and asyncio.get_running_loop().time() - self._good_at >= STALE_S
+
+    @property
+    def is_withholding(self) -> bool:
+        """Whether what happens is to stay in the log until this node knows who may see it."""
+        return self._is_watched and asyncio.get_running_loop().time() - self._good_at >= WITHHELD_S
 
     @property
     def epoch(self) -> Epoch | None:

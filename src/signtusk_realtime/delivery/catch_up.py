@@ -26,6 +26,7 @@ from signtusk_realtime.delivery.outlined import Outlined
 from signtusk_realtime.delivery.place import Place
 from signtusk_realtime.delivery.recovery import continued
 from signtusk_realtime.delivery.tail import OUTLINE_BYTES, OUTLINE_PART, Tail, Tails
+from signtusk_realtime.delivery.withheld import Withheld
 from signtusk_realtime.engines.engine import Engine
 from signtusk_realtime.errors import RealtimeError
 from signtusk_realtime.events.log import SYSTEM_LOG, Entry, Epoch, LogName, Position, Top
@@ -66,7 +67,7 @@ class CatchUp:
         counters: Counters,
         check: Callable[[], None] = lambda: None,
     ) -> None:
-        self._check = check
+        self._withheld = Withheld(check, self.begin)
         self._engine = engine
         self._tails = tails
         self._floors = floors
@@ -117,6 +118,7 @@ class CatchUp:
     def forget(self, connection: Connection) -> None:
         """Read on for it no more: it is closed."""
         self._unproven.discard(connection)
+        self._withheld.forget(connection)
         waiting = self._ahead.get(connection.organization) if self._ahead else None
         if waiting is not None:
             waiting.pop(connection, None)
@@ -127,6 +129,7 @@ class CatchUp:
         """Stop reading; every connection has been closed."""
         self._waiting.clear()
         self._ahead.clear()
+        self._withheld.stop()
         for timer in self._retries:
             timer.cancel()
         workers = list(self._workers)
@@ -185,9 +188,8 @@ class CatchUp:
 
     async def _bring_on(self, connection: Connection) -> bool:
         """Write one page, and join where that was the last; say whether there is more to do for it now."""
-        if not _is_wanting(connection):
+        if not _is_wanting(connection) or not self._withheld.is_free(connection):
             return False
-        self._check()
         organization, place = connection.organization, connection.place
         assert place is not None, "who is behind has a place"
         here = organization.here

@@ -20,13 +20,12 @@ from signtusk_realtime.delivery.floors import Floors
 from signtusk_realtime.delivery.flush import Flusher
 from signtusk_realtime.delivery.following import Following
 from signtusk_realtime.delivery.formats import Chunk, Format
+from signtusk_realtime.delivery.heartbeats import Heartbeats
 from signtusk_realtime.delivery.organization import Organization
 from signtusk_realtime.delivery.outlet import Outlet
 from signtusk_realtime.delivery.place import Place
-from signtusk_realtime.delivery.progress import Progress
 from signtusk_realtime.delivery.recovery import in_memory
 from signtusk_realtime.delivery.tail import Tails
-from signtusk_realtime.delivery.wheel import Wheel
 from signtusk_realtime.engines.engine import Engine
 from signtusk_realtime.events.log import (
     CONTROL_LOG,
@@ -58,6 +57,7 @@ class Hub:
     `counters`: where it counts; by default its own.
     `flusher`: when pending items are written; by default at the end of each turn of the loop.
     `replaying`: raises Unavailable while nobody may be shown what lies behind: what this node does not know could forbid it.
+    `withholding`: says whether that holds for what happens now too; it then stays in the log until it may be replayed.
     """
 
     def __init__(
@@ -74,6 +74,7 @@ class Hub:
         counters: Counters | None = None,
         flusher: Flusher | None = None,
         replaying: Callable[[], None] = lambda: None,
+        withholding: Callable[[], bool] = lambda: False,
     ) -> None:
         self.counters = Counters() if counters is None else counters
         self.connections: dict[str, Connection] = {}
@@ -83,11 +84,17 @@ class Hub:
         self._engine = engine
         self._closed = closed
         self._controlled = controlled
+        self._withholding = withholding
         self._health_changed = health_changed
         self._tails = Tails(tail_bytes)
         self._floors = Floors(engine, self._tails)
-        self._wheel = Wheel(
-            interval_s=heartbeat_interval_s, grace_s=pong_timeout_s, beat=self._beat, silent=self._silent
+        self._heartbeats = Heartbeats(
+            interval_s=heartbeat_interval_s,
+            grace_s=pong_timeout_s,
+            stalled_s=connection_timeout_s,
+            place_of=self.place_of,
+            cursor_of=self.cursor_of,
+            ended=lambda connection: self.end(connection, codes.CLOSE_HEARTBEAT_TIMEOUT),
         )
         self._system: Position | None = None
         self._following = Following(
@@ -107,7 +114,6 @@ class Hub:
             counters=self.counters,
             check=replaying,
         )
-        self._progress = Progress(connection_timeout_s, self._stalled)
         self._given_flusher = flusher
         self.ephemeral = Ephemeral(self._following.organizations, self.counters)
         self.is_closed = False
@@ -127,15 +133,14 @@ class Hub:
         if self._system is None:
             self._system = top.position
         await self._engine.follow(CONTROL_LOG)
-        self._wheel.start()
+        self._heartbeats.start()
 
     async def close(self, code: CloseCode = codes.CLOSE_GOING_AWAY) -> None:
         """End every connection and everything that was begun. The engine is closed by its owner, after this."""
         self.is_closed = True
         for connection in list(self.connections.values()):
             self.end(connection, code)
-        self._wheel.stop()
-        self._progress.stop()
+        self._heartbeats.stop()
         await self._catch_up.close()
         await self._following.close()
 
@@ -165,6 +170,9 @@ class Hub:
             # The log was erased, and has begun anew.
             self.diverged(log, Position(epoch, entries[0].offset - 1, ORIGIN_TAG))
         if log == SYSTEM_LOG:
+            if self._withholding():
+                for each in self._following.organizations.values():
+                    self._hold_back(each)
             for entry in entries:
                 self._system = Position(epoch, entry.offset, entry.tag)
                 self._announcer.announce(entry, self._system, list(self._following.organizations.values()))
@@ -176,6 +184,8 @@ class Hub:
             return
         if organization is None:
             return
+        if self._withholding():
+            self._hold_back(organization)
         is_wanted = False
         for entry in entries:
             is_wanted |= organization.take(entry, Position(epoch, entry.offset, entry.tag))
@@ -183,6 +193,13 @@ class Hub:
         self._catch_up.moved(organization)
         if is_wanted:
             self._flusher.wake(organization)
+
+    def _hold_back(self, organization: Organization) -> None:
+        """Leave everybody to the log, each at his place: catching up waits until it may be shown."""
+        for connection in organization.members():
+            place = organization.handed(connection)
+            organization.drop(connection)
+            self._fall_behind(connection, place)
 
     def diverged(self, log: LogName, common: Position) -> None:
         """Tell every connection that was shown more than is true: completeness can no longer be proven."""
@@ -242,7 +259,7 @@ class Hub:
         """Let a connection in. It is told nothing until `send` or `select`. In a closed hub it is ended at once."""
         connection = Connection(connection_id, session, outlet, form, organization, connected_at)
         self.connections[connection_id] = connection
-        self._wheel.add(connection)
+        self._heartbeats.add(connection)
         self.counters.connected(connection.transport)
         if self.is_closed:
             self.end(connection, codes.CLOSE_GOING_AWAY)
@@ -250,7 +267,7 @@ class Hub:
 
     def heard(self, connection: Connection) -> None:
         """Note that bytes came in: the peer lives."""
-        connection.heard_at = self._wheel.tick
+        self._heartbeats.heard(connection)
 
     def send(self, connection: Connection, answer: Answer, preamble: Chunk | None = None) -> None:
         """Tell one connection something that carries no cursor; `preamble` goes before it, in the same write."""
@@ -363,7 +380,7 @@ class Hub:
         if not connection.is_open or connection.is_paused:
             return
         connection.is_paused = True
-        self._progress.watch(connection)
+        self._heartbeats.progress.watch(connection)
         if connection.audience is not None:
             place = connection.organization.handed(connection)
             connection.organization.drop(connection)
@@ -376,10 +393,6 @@ class Hub:
         if connection.is_open:
             self._catch_up.begin(connection)
 
-    def _stalled(self, connection: Connection) -> None:
-        log.info("connection stalled", extra={"connection": connection.connection_id})
-        self.end(connection, codes.CLOSE_HEARTBEAT_TIMEOUT)
-
     def connections_of(self, organization_id: str) -> Iterator[Connection]:
         """Give the open connections of an organization."""
         return (c for c in list(self.connections.values()) if c.organization.organization_id == organization_id)
@@ -388,33 +401,7 @@ class Hub:
         connection.is_open = False
         del self.connections[connection.connection_id]
         self.counters.disconnected(connection.transport, len(connection.session.subscriptions))
-        self._wheel.remove(connection)
-        self._progress.forget(connection)
+        self._heartbeats.remove(connection)
         self._catch_up.forget(connection)
         connection.organization.drop(connection)
         self._following.release(connection.organization)
-
-    # ---- heartbeats
-
-    def _beat(self, connection: Connection) -> None:
-        if connection.outlet.unsent():
-            # Alive is who takes what waits for him; a ping would wait behind it, and who was not asked owes no answer.
-            self._progress.watch(connection)
-            self.heard(connection)
-            return
-        cursor: str | None = None
-        if connection.has_begun:
-            told = connection.told
-            if told != UNTOLD and connection.audience is not None:
-                own = connection.place  # what it alone was written may go further than what all were
-                told = max(told, connection.audience.told, own.offsets if own is not None else 0)
-            if self.place_of(connection).offsets > told:
-                cursor = self.cursor_of(connection)
-        chunk = connection.form.heartbeat(cursor)
-        if chunk is not None:
-            connection.write(connection.form.join([chunk]))
-
-    def _silent(self, connection: Connection) -> None:
-        if connection.form.answers_heartbeats and not connection.outlet.unsent():
-            log.info("connection silent", extra={"connection": connection.connection_id})
-            self.end(connection, codes.CLOSE_HEARTBEAT_TIMEOUT)

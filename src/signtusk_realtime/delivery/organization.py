@@ -182,6 +182,13 @@ class Organization:
                 self._audiences = audience if known is None else {known.key: known, key: audience}
         return audience
 
+    def members(self) -> list[Connection]:
+        """Give everybody whom events are delivered to live."""
+        audiences = self._audiences
+        if isinstance(audiences, dict):
+            return [connection for audience in audiences.values() for connection in audience.members]
+        return [] if audiences is None else list(audiences.members)
+
     def leave(self, connection: Connection) -> None:
         """Take a connection out of live delivery, after writing what it still has to get."""
         if connection.audience is not None:

@@ -80,6 +80,7 @@ async def begin(
         closed=telling.closed,
         controlled=control.controlled,
         replaying=control.freshness.check,
+        withholding=lambda: control.freshness.is_withholding,
     )
     # Ordering: what ends a part is noted before the part begins, for it may fail half-way; ending what never began does nothing.
     begun.push_async_callback(listeners.close)

@@ -193,7 +193,7 @@ async def test_i0_no_cursor_before_the_answer() -> None:
         engine.gate.clear()
         client.receive(_subscribe(DOCUMENTS, "earliest"))
         await settle()
-        node.hub._beat(client.connection)
+        node.hub._heartbeats._beat(client.connection)
         assert client.messages() == []
         engine.gate.set()
         await settle()

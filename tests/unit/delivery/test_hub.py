@@ -241,7 +241,7 @@ async def test_close_leaves_nothing() -> None:
             await node.connect.admit(member())
         await node.happen()
         assert node.hub.connections == {}
-        assert not any(node.hub._wheel._slots)
+        assert not any(node.hub._heartbeats.wheel._slots)
         timers = [handle for handle in asyncio.get_running_loop()._scheduled if not handle.cancelled()]  # type: ignore[attr-defined]  # asyncio's own list
         assert timers == []
         await node.hub.close()
