@@ -22,7 +22,8 @@ pytestmark = pytest.mark.real_time
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Valkey]:
-    with running(Valkey(("appendonly", "yes"), folder=tmp_path)) as server:
+    # With `everysec` what was answered may stand in its memory only, for as long as the disk is busy.
+    with running(Valkey(("appendonly", "yes"), ("appendfsync", "always"), folder=tmp_path)) as server:
         yield server
 
 
