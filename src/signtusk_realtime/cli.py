@@ -25,6 +25,7 @@ from signtusk_realtime.config.settings import Setting, Settings, Value, settings
 from signtusk_realtime.config.sources import FILE, read
 from signtusk_realtime.config.toml import as_toml
 from signtusk_realtime.errors import ConfigurationError, InvalidInput, RealtimeError, Unavailable
+from signtusk_realtime.observability.logging import harmless
 
 
 def _say_what_is_missing(error: ModuleNotFoundError) -> NoReturn:
@@ -86,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _complain(code: int, *lines: str) -> int:
     for line in lines:
-        print(f"{NAME}: {line}", file=sys.stderr)
+        print(f"{NAME}: {harmless(line)}", file=sys.stderr)
     return code
 
 

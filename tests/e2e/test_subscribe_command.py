@@ -59,6 +59,25 @@ async def test_thousands_of_events_through_a_pipe(server: Served, tmp_path: Path
 
 
 @BOTH
+async def test_a_terminal_is_told_nothing_to_obey(server: Served, tmp_path: Path, transport: str) -> None:
+    """What somebody wrote into a title is printed as the same JSON, with its control characters and separators escaped; refusals likewise."""
+    organization = f"obey-{transport}"
+    hostile = "a\x1b[2J\x7f\x9b2J\x9d0;x\x07\u2028\u2029z"
+    follow = ("subscribe", *options(server, organization, transport), "--count", "1")
+    event = document_update("d1", organization, metadata={"title": hostile})
+    refused = document_update("d1", organization, **{"\x1b]0;x\x07\x9b": 1})
+    lines = "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in (refused, event)).encode()
+    async with piped(*follow, cwd=tmp_path) as subscriber:
+        await subscriber.subscribed()
+        async with piped("publish", "--url", server.url, "--file", "-", cwd=tmp_path) as publisher:
+            (_, _, err), (_, received, said) = await asyncio.gather(publisher.ended(lines), subscriber.ended())
+    assert json.loads(received)["event"]["metadata"]["title"] == hostile
+    assert "\\x1b]0;x" in err
+    for text in (received.decode() if isinstance(received, bytes) else received, err, said):
+        assert not [each for each in text if each in "\x1b\x07\x7f\x9b\x9d\u2028\u2029"]
+
+
+@BOTH
 async def test_types_and_document_narrow_what_comes(server: Served, tmp_path: Path, transport: str) -> None:
     """Only what was asked for is printed; all else it has to say is on standard error."""
     organization = f"narrow-{transport}"

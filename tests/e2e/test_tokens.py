@@ -387,7 +387,7 @@ async def test_a_revoked_token_refreshes_nothing() -> None:
 # ---- keys
 
 
-async def test_keys_that_are_published_may_change() -> None:
+async def test_keys_that_are_published_may_change(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tokens of a new key come in as soon as it is published; a provider that is away is answered by 503, not by a no."""
     published = [jwks(jwk(ed_key("a"), "a"))]
     is_well = [True]
@@ -406,6 +406,9 @@ async def test_keys_that_are_published_may_change() -> None:
     def signed(name: str) -> str:
         return make(ed_key(name), "EdDSA", {"kid": name}, exp=time.time() + 60)
 
+    # Keys of this machine are asked for on this machine: whoever stands between could put in his own.
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as provider:
         port_of_keys = provider.sockets[0].getsockname()[1]
         auth = AuthSettings(mode="jwt", jwks_url=f"http://127.0.0.1:{port_of_keys}/keys.json")

@@ -38,6 +38,9 @@ class Outlet:
     def unsent(self) -> int:
         return self.backlog
 
+    def withdraw(self) -> None:
+        self.backlog = 0
+
     def close(self, code: int, reason: str, /) -> None:
         self.closed = self.closed or (code, reason)
 

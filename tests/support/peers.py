@@ -86,6 +86,10 @@ class Peer:
     def unsent(self) -> int:
         return len(self._bytes) + sum(len(text) for text in self._texts)
 
+    def withdraw(self) -> None:
+        self._texts.clear()
+        self._bytes = self._bytes[:0]
+
     def close(self, code: int, reason: str, /) -> None:
         self.is_over = True
         self.close_code = code

@@ -22,10 +22,14 @@ _HEADERS: Final = {"Accept": "application/jwk-set+json, application/json", "Acce
 
 
 class Fetcher:
-    """Asks one address. Ended by `close`. Raises: ConfigurationError if the library for it is not installed."""
+    """Asks one address. Ended by `close`. `is_here`: it is this machine's own, and asked without the proxies that the environment names.
 
-    def __init__(self, url: str) -> None:
+    Raises: ConfigurationError if the library for it is not installed.
+    """
+
+    def __init__(self, url: str, *, is_here: bool = False) -> None:
         self._url = url
+        self._is_here = is_here
         self._client: httpx2.AsyncClient | None = None
         _check_installed()
 
@@ -36,7 +40,7 @@ class Fetcher:
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 if self._client is None:
-                    self._client = await asyncio.to_thread(_make_client)
+                    self._client = await asyncio.to_thread(_make_client, trust_env=not self._is_here)
                 async with self._client.stream("GET", self._url, headers=_HEADERS) as response:
                     if response.status_code != httpx2.codes.OK:
                         raise FetchFailed(f"the answer has status {response.status_code}")
@@ -69,7 +73,7 @@ def _check_installed() -> None:
         ) from None
 
 
-def _make_client() -> httpx2.AsyncClient:
+def _make_client(*, trust_env: bool) -> httpx2.AsyncClient:
     import httpx2  # noqa: PLC0415 - see above
 
-    return httpx2.AsyncClient(follow_redirects=False, timeout=TIMEOUT_S)
+    return httpx2.AsyncClient(follow_redirects=False, timeout=TIMEOUT_S, trust_env=trust_env)

@@ -22,6 +22,7 @@ from signtusk_realtime.commands.publish import PublishLines
 from signtusk_realtime.commands.subscribe import print_events, subscriptions_of
 from signtusk_realtime.commands.terminal import Output, Source
 from signtusk_realtime.errors import InvalidInput
+from signtusk_realtime.observability.logging import harmless
 
 if TYPE_CHECKING:
     from signtusk_realtime.commands.progress import Bar
@@ -154,7 +155,7 @@ def _opened(file: str) -> Iterator[int]:
 
 
 def _show(text: bytes) -> None:
-    sys.stderr.write(text.decode(errors="replace") + "\n")
+    sys.stderr.write(harmless(text.decode(errors="replace")) + "\n")
 
 
 def _fd(stream: TextIO | None) -> int:

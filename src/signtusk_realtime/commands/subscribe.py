@@ -6,6 +6,7 @@ Rule: a line is out before the next event is asked for, so that a reader who is 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final, get_args
 
@@ -16,6 +17,8 @@ from signtusk_realtime.events.ids import check_id
 from signtusk_realtime.events.subscriptions import NO_FILTERS, Filters, Subscription, SubscriptionType
 
 _TYPES: Final[Mapping[str, SubscriptionType]] = {name: name for name in get_args(SubscriptionType)}
+_OBEYED: Final = re.compile("[\x7f-\x9f\u2028\u2029]")
+"""What JSON may hold as it is within strings, and elsewhere not at all."""
 _OF_DOCUMENTS: Final = ("document_updates", "signing_updates")
 """Those whose events name a document."""
 
@@ -55,4 +58,7 @@ def line_of(delivery: Delivery) -> bytes:
     cursor, event = delivery
     # Strings in JSON hold no line break; white space between tokens may.
     text = event.text.replace(b"\n", b" ").replace(b"\r", b" ")
+    if not text.isascii() or b"\x7f" in text:
+        # A terminal obeys some of them; the others end a line for those who read it.
+        text = _OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", text.decode()).encode()
     return b'{"cursor":"' + cursor.encode("ascii") + b'","event":' + text + b"}\n"

@@ -22,6 +22,9 @@ class Outlet(Protocol):
     def unsent(self) -> int:
         """Give how many bytes wait for the peer: a change between two looks is progress."""
 
+    def withdraw(self) -> None:
+        """Take the events back that still wait for the peer, before a close; where that cannot be done, cut the peer off."""
+
     def close(self, code: int, reason: str, /) -> None:
         """End the peer after what was written: a close frame, or the end of the stream. Idempotent."""
 

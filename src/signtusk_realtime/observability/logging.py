@@ -49,16 +49,17 @@ def _readable() -> logging.Formatter:
     import structlog  # noqa: PLC0415
 
     def name_message(_logger: object, _name: str, fields: EventDict) -> EventDict:
-        fields[MESSAGE] = _harmless(str(fields.pop("event")).replace("\n", "\\n"))
+        fields[MESSAGE] = harmless(str(fields.pop("event")).replace("\n", "\\n"))
         return fields
 
     def trace(out: TextIO, error: ExcInfo) -> None:
         text = io.StringIO()
         # Why plain: the default shows local variables beside a traceback, and among them may be tokens.
         structlog.dev.plain_traceback(text, error)
-        out.write(_harmless(text.getvalue()))
+        out.write(harmless(text.getvalue()))
 
-    last = structlog.dev.ConsoleRenderer(event_key=MESSAGE, exception_formatter=trace)
+    # By their repr fields hold nothing that a terminal obeys.
+    last = structlog.dev.ConsoleRenderer(event_key=MESSAGE, exception_formatter=trace, repr_native_str=True)
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[
             name_message,
@@ -95,8 +96,8 @@ class _JsonLines(logging.Formatter):
         return _line(fields)
 
 
-def _harmless(text: str) -> str:
-    """Give text for a terminal, which obeys control characters; what an error repeats may be a stranger's. Fields are shown so already."""
+def harmless(text: str) -> str:
+    """Give text for a terminal, which obeys control characters; what an error repeats may be a stranger's."""
     return _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
 
 

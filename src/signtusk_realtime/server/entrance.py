@@ -97,6 +97,10 @@ class NativeProtocol(asyncio.Protocol, ABC):
         """See the Outlet port."""
         return self._transport.get_write_buffer_size()
 
+    def withdraw(self) -> None:
+        """See the Outlet port. What the transport holds cannot be taken back."""
+        self._transport.abort()
+
     def pause_writing(self) -> None:
         """More waits than the outbox may hold. Ordering: this comes from within `write`, and delivery must not be called back from there."""
         if self._connection is not None:

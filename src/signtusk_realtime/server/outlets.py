@@ -180,6 +180,15 @@ class PumpedOutlet(PatientOutlet):
         """See the port."""
         return self._unsent
 
+    def withdraw(self) -> None:
+        """See the port. The one that is being handed over is not taken back."""
+        left = [one for one in self._waiting if not one.accepted_at]
+        for one in self._waiting:
+            if one.accepted_at:
+                self._unsent = max(self._unsent - one.size, 0)
+                self._count(-min(len(one.accepted_at), self._events))
+        self._waiting = deque(left)
+
     def close(self, code: int, reason: str, /) -> None:
         """See the port. What cannot be handed over within the close's time is given up."""
         if self._closing is not None or self.is_ended:

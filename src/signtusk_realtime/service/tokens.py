@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -22,6 +23,7 @@ from signtusk_realtime.auth.jwks import Jwks
 from signtusk_realtime.auth.jwt import JwtAuthenticator, OneKey
 from signtusk_realtime.auth.keys import public_key, secret_key
 from signtusk_realtime.config import AuthSettings
+from signtusk_realtime.config.access import is_loopback
 from signtusk_realtime.errors import ConfigurationError, InvalidInput
 
 
@@ -29,7 +31,7 @@ def make_authenticator(auth: AuthSettings, begun: AsyncExitStack) -> Authenticat
     """Make what checks tokens; `begun` ends it. Raises: ConfigurationError."""
     rules = rules_of(auth)
     if auth.jwks_url is not None:
-        fetcher = Fetcher(auth.jwks_url)
+        fetcher = Fetcher(auth.jwks_url, is_here=is_loopback(urlsplit(auth.jwks_url).hostname or ""))
         begun.push_async_callback(fetcher.close)
         keys = Jwks(fetcher, auth.algorithms)
         begun.push_async_callback(keys.close)

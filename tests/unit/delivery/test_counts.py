@@ -37,6 +37,9 @@ class Silent:
     def unsent(self) -> int:
         return 0
 
+    def withdraw(self) -> None:
+        return
+
     def close(self, code: int, reason: str, /) -> None:
         return
 

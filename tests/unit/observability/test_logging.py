@@ -120,14 +120,14 @@ def test_a_terminal_is_told_nothing_to_obey() -> None:
     """Control characters of a message, a field or an error are shown, not sent; our own colours are."""
 
     def log_all(log: logging.Logger) -> None:
-        log.info("m\x1b[2Jx\nforged", extra={"path": "f\x1b[2Jx\r\nforged"})
+        log.info("m\x1b[2Jx\nforged", extra={"path": "f\x1b[2Jx\r\nforged", "solid": "s\x1b[2Jx\x9b"})
         try:
             raise ValueError("e\x1b[2Jx\r\x9bforged")
         except ValueError:
             log.exception("failed")
 
     text = written(log_all, is_readable=True)
-    for shown in ("m\\x1b[2Jx", "f\\x1b[2Jx", "ValueError: e\\x1b[2Jx"):
+    for shown in ("m\\x1b[2Jx", "f\\x1b[2Jx", "s\\x1b[2Jx\\x9b", "ValueError: e\\x1b[2Jx"):
         assert shown in text
     for sent in ("\x1b[2J", "\r", "\x9b", "\nforged"):
         assert sent not in text

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from signtusk_realtime.delivery.connection import Connection
+from signtusk_realtime.delivery.expel import expel
 from signtusk_realtime.delivery.formats import STREAM, TEXTS, Format
 from signtusk_realtime.protocol import codes
 from signtusk_realtime.server.outlets import Message, PumpedOutlet, Pumps
@@ -76,6 +77,30 @@ async def test_messages_arrive_in_order_and_the_task_ends() -> None:
         assert it.transport.taken[1:] == ["a", "b", "c"]
         assert it.outlet.unsent() == 0
         assert not it.pumps._tasks
+
+
+@pytest.mark.parametrize("code", [codes.CLOSE_REVOKED, codes.CLOSE_TOKEN_EXPIRED, codes.CLOSE_GOING_AWAY])
+async def test_who_lost_his_right_is_not_handed_what_waits(code: codes.CloseCode) -> None:
+    """Of what waits for a peer that does not read, answers are kept and events are not; any other close hands all of it over."""
+    async with pumped() as it:
+        await settle()
+        it.transport.gate.clear()
+        it.outlet.write(["being handed over"])
+        await settle()
+        it.outlet.write(["answer"])
+        it.outlet.write_events(["event 1", "event 2"], [None, None])
+        if code is codes.CLOSE_GOING_AWAY:
+            it.node.hub.end(it.connection, code)
+        else:
+            expel(it.node.hub, it.connection, code)
+        assert it.pumps.waiting == (2 if code is codes.CLOSE_GOING_AWAY else 0)
+        await elapse(4)
+        it.transport.gate.set()
+        await settle()
+        events = ["event 1", "event 2"] if code is codes.CLOSE_GOING_AWAY else []
+        assert it.transport.taken[1:] == ["being handed over", "answer", *events]
+        assert it.transport.closed == [(code.number, code.name)]
+        assert (it.outlet.unsent(), it.pumps.waiting) == (0, 0)
 
 
 async def test_nothing_is_handed_over_within_a_write() -> None:
