@@ -16,6 +16,7 @@ from functools import partial
 import pytest
 
 from signtusk_realtime.engines.redis import RedisEngine
+from signtusk_realtime.engines.redis import primary as primaries
 from signtusk_realtime.engines.redis.address import Address
 from signtusk_realtime.engines.redis.ear import Ear
 from signtusk_realtime.errors import Unavailable
@@ -90,6 +91,26 @@ async def test_a_replica_is_frozen(cluster: ValkeyCluster) -> None:
             await load.until_health("degraded")
             await load.progress()
             replica.thaw()
+            await cluster.heals()
+            await load.until_health("ok")
+
+
+async def test_a_replica_copies_for_long(cluster: ValkeyCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is back before the Cluster calls it failed, and confirms nothing until it has copied everything: health says so, and it stops counting."""
+    monkeypatch.setattr(primaries, "COPYING_S", 2.0)
+    async with Load(cluster.urls, fresh_prefix()) as load:
+        for _ in range(LOSSES):
+            owner = cluster.owner(slot(LOG))
+            replica = cluster.replica(owner)
+            owner.call("CONFIG", "SET", "repl-diskless-sync-delay", 60)
+            try:
+                replica.kill()
+                replica.forget()
+                await asyncio.to_thread(replica.start)
+                await load.until_health("degraded")
+                await load.progress()
+            finally:
+                owner.call("CONFIG", "SET", "repl-diskless-sync-delay", 0)
             await cluster.heals()
             await load.until_health("ok")
 

@@ -175,6 +175,8 @@ async def test_it_comes_back_empty(tmp_path: Path, server: Valkey, nodes: Nodes)
     for engine, _ in nodes:
         await engine.follow(LOG)
     lost = await publish(nodes[0][0], "a", "b")
+    for _, sink in nodes:
+        await sink.until(lambda sink=sink: len(sink.entries()) == 2)  # type: ignore[misc]  # bound at once
     server.kill()
     await until_health(nodes, "unavailable")
     for file in tmp_path.rglob("*.aof"):

@@ -126,6 +126,10 @@ class Valkey:
                 if reply is not False:
                     return reply
 
+    def forget(self) -> None:
+        """Take away what it has on disk of its data, so that it has to copy all of it; for one that does not run."""
+        (self._folder / "dump.rdb").unlink(missing_ok=True)
+
     def limit_listeners(self, size: int) -> None:
         """Let it cut off who listens to channels and has so many bytes yet to read."""
         self.call("CONFIG", "SET", "client-output-buffer-limit", f"pubsub {size} 0 0")

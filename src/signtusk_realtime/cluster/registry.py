@@ -73,6 +73,9 @@ class Registry:
         self._ahead_ms = 0.0
         """The engine's clock is so far ahead of the loop's."""
         self._told_at = float("-inf")
+        self._well_at = float("-inf")
+        """When this node last had looked, and told what it had to."""
+        self._settled_at = float("-inf")
         self._is_leaving = False
         self._news = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
@@ -132,6 +135,12 @@ class Registry:
         """The other nodes, as they last said."""
         now = self.engine_ms()
         return [node for node, gone_at in self._others.values() if gone_at > now]
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether a node that is not seen is gone: this one has looked and told without a break for so long that all others have told too."""
+        now = asyncio.get_running_loop().time()
+        return not self.is_shared or (now - self._well_at <= self._heartbeat_s and now >= self._settled_at)
 
     def engine_ms(self) -> int:
         """Give the engine's clock, as far as this node knows it; for a shared engine."""
@@ -200,6 +209,11 @@ class Registry:
         if begun_at - self._told_at >= self._heartbeat_s:
             await self._tell(snapshot.at)
             self._told_at = begun_at
+        now = loop.time()
+        if self._heartbeat_s < now - self._well_at < float("inf"):
+            # The others may have been away as long: their records are over, and they will tell again.
+            self._settled_at = now + 2 * self._heartbeat_s
+        self._well_at = now
 
     def _take(self, snapshot: Snapshot) -> None:
         found: dict[str, tuple[Node, float]] = {}

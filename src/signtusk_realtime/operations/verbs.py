@@ -110,7 +110,7 @@ def make_verbs(
         now_ms=now_ms,
         leave_ms=presence_leave_ms,
         authorize=authorize,
-        is_cut_off=lambda: control.freshness.is_stale,
+        is_cut_off=lambda: control.freshness.is_stale or not registry.is_settled,
     )
     signals = SendSignal(engine, hub)
     subscriptions = Subscriptions(engine, hub, new_id=new_id, subscribed=presence.followed)

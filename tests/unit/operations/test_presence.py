@@ -454,6 +454,47 @@ async def test_who_is_cut_off_from_others_calls_nobody_gone() -> None:
         assert (await a.there()).keys() == {"ann", "watcher"}
 
 
+async def test_an_outage_for_all_shows_nobody_as_gone() -> None:
+    """Nodes that come back together see one another's records as over until each has told again: nobody was offline."""
+    async with presence_nodes(2) as [a, b]:
+        watcher = await watch(b)
+        await a.client("ann")
+        await elapse(TOLD_S)
+        await told(watcher)
+        for one in (a, b):
+            one.engine.cut_off()
+        await elapse(30)
+        b.engine.mend()
+        await elapse(1.5)
+        a.engine.mend()
+        await elapse(10)
+        assert await told(watcher) == []
+        assert (await b.there()).keys() == {"ann", "watcher"}
+
+
+async def test_an_engine_that_refuses_writes_shows_nobody_as_gone() -> None:
+    """No node can say that it lives: that is no death. Once they can again, whoever does not is gone."""
+    async with presence_nodes(2) as [a, b]:
+        watcher = await watch(b)
+        await a.client("ann")
+        await elapse(TOLD_S)
+        await told(watcher)
+
+        async def refused(log: LogName, what: Any) -> Any:
+            raise Unavailable("no room")
+
+        commits = {one: one.engine.commit for one in (a, b)}
+        for one in commits:
+            one.engine.commit = refused  # type: ignore[method-assign]  # as a full Redis would
+        await elapse(60)
+        assert await told(watcher) == []
+        b.engine.commit = commits[b]  # type: ignore[method-assign]
+        await elapse(3)
+        assert await told(watcher) == []
+        await elapse(10)
+        assert [(user["userId"], user["status"]) for user in await told(watcher)] == [("ann", "offline")]
+
+
 async def test_a_node_writes_one_record_for_an_organization() -> None:
     """Whatever comes and goes: one record, one commit a second at most, none where nobody is left, and none on a node alone."""
     async with presence_nodes(2) as [a, b]:

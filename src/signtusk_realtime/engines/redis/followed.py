@@ -36,6 +36,7 @@ class Followed:
 
     __slots__ = (
         "_ahead",
+        "_beyond",
         "_confirmed",
         "_early",
         "_has_begun",
@@ -57,6 +58,8 @@ class Followed:
         self._confirmed = (0, ORIGIN_TAG)
         self._known_to = 0
         self._ahead: dict[int, Entry] = {}
+        self._beyond: set[int] = set()
+        """What had been heard of beyond the log's top when it was read last."""
         self._tags = bytearray()
         self._early: list[Hint] = []
 
@@ -156,6 +159,11 @@ class Followed:
             return []
         self.is_doubtful = False
         self._move(run)
+        beyond = {offset for offset in self._ahead if offset > top.offset}
+        for orphan in beyond & self._beyond:
+            # Read twice, and still not there: who wrote it is gone before it was confirmed, or it will be told again once it is.
+            del self._ahead[orphan]
+        self._beyond = beyond
         self._known_to = max(top.offset, max(self._ahead, default=0))
         return run
 

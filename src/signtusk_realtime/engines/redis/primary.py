@@ -32,6 +32,9 @@ _WAIT_SHARE: Final = 0.8
 HURRY_S: Final = 0.1
 """How often a primary is looked at that has fewer replicas than the Cluster knows, or than are demanded: until one counts again answers have fewer
 copies, or there are none."""
+COPYING_S: Final = 30.0
+"""How long a replica counts that is not called failed, and is streamed nothing: longer than a Cluster waits before it replaces a primary that it
+does not hear (`cluster-node-timeout`, 15 s where nobody says otherwise). A primary that is cut off refuses by then."""
 _GROUP_WRITES: Final = 256
 _GROUP_BYTES: Final = 1 << 20
 
@@ -61,9 +64,13 @@ class Primary:
         self.address = address
         self.confirmations = 0
         """How many replicas must have a write before it is answered."""
+        self.online = 0
+        """How many replicas it streams to."""
         self.lives = 0
         """How often it was connected to: what was found out about it before the last time may hold no more."""
         self._healthy: int | None = None
+        self._short_since: float | None = None
+        """Since when it streams to fewer replicas than must have a write."""
         self._tls = tls
         self._deadline_s = deadline_s
         self._least = least
@@ -115,7 +122,7 @@ class Primary:
     def limit(self, healthy: int) -> None:
         """Learn how many of its replicas the Cluster does not call failed: one that is only silent still counts."""
         self._healthy = healthy
-        self._set(min(healthy, self.confirmations))
+        self._set(min(healthy, self.confirmations), self.online)
 
     async def close(self) -> None:
         """End the connections and do not come back."""
@@ -195,7 +202,7 @@ class Primary:
                 self._links = links
                 self.lives += 1
                 self._has_group = False
-                self._set(online if self._healthy is None else min(online, self._healthy))
+                self._set(online if self._healthy is None else min(online, self._healthy), online)
                 pauses.reset()
                 self._came(self)
                 await self._beat(links)
@@ -230,16 +237,32 @@ class Primary:
                 ping, role = links[1].call("PING"), links[0].call("ROLE")
                 await ping
                 online = _count_replicas(await role)
-                # In a Cluster a replica that was cut off may be about to become the primary: it counts until the Cluster calls it failed.
-                self._set(online if self._healthy is None else min(self._healthy, max(self.confirmations, online)))
+                self._set(self._needed(online), online)
+
+    def _needed(self, online: int) -> int:
+        """Say how many replicas must have a write, of which so many are streamed to.
+
+        In a Cluster a replica that was cut off may be about to become the primary: it counts until the Cluster calls it failed, or until that
+        would have happened long ago. Who has restarted and copies everything is never called failed, and confirms nothing meanwhile.
+        """
+        if self._healthy is None:
+            return online
+        kept = min(self._healthy, self.confirmations)
+        if online >= kept:
+            self._short_since = None
+            return min(self._healthy, online)
+        now = self._loop.time()
+        if self._short_since is None:
+            self._short_since = now
+        return kept if now - self._short_since < COPYING_S else online
 
     @property
     def _has_all(self) -> bool:
-        return self.confirmations >= max(self._least, self._healthy or 0)
+        return min(self.confirmations, self.online) >= max(self._least, self._healthy or 0)
 
-    def _set(self, confirmations: int) -> None:
-        if confirmations != self.confirmations:
-            self.confirmations = confirmations
+    def _set(self, confirmations: int, online: int) -> None:
+        if (confirmations, online) != (self.confirmations, self.online):
+            self.confirmations, self.online = confirmations, online
             self._changed()
 
 

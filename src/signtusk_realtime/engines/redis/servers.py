@@ -340,8 +340,9 @@ class Servers:
         for node_id, primary in self._primaries.items():
             most = max(self._most_replicas.get(node_id, 0), primary.confirmations)
             self._most_replicas[node_id] = most
-            if primary.confirmations < most:
-                few.append(f"{primary.address} has {primary.confirmations} of {most} replicas")
+            have = min(primary.confirmations, primary.online)
+            if have < most:
+                few.append(f"{primary.address} has {have} of {most} replicas")
         if not up:
             health = EngineHealth("unavailable", self._missing() or "no server is connected")
         elif len(up) < len(self._primaries) or len(self._owners) < PARTITIONS:

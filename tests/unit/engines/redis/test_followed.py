@@ -49,6 +49,24 @@ def ids(entries: Sequence[Entry]) -> str:
     return "".join(entry.event_id for entry in entries)
 
 
+def test_what_was_never_confirmed_is_not_looked_for_forever() -> None:
+    """A hint beyond the log's end, of a primary that is gone: read twice without it, nothing is missing. Written after all, it is shown."""
+    entries = history("abc")
+    log = followed(entries[:1])
+    log.hear(told(entries[:2], is_confirmed=False))
+    for is_behind in (True, False):
+        assert log.is_behind
+        assert log.take_page(page(entries[:1])) == []
+        assert log.is_behind is is_behind
+    log.hear(told(entries[:2], is_confirmed=True, shown=()))
+    assert log.take() == []
+    assert log.is_behind
+    assert log.take_page(page(entries[:2])) == entries[1:2]
+    log.hear(told(entries, is_confirmed=False))
+    log.hear(told(entries, is_confirmed=True, shown=()))
+    assert log.take() == entries[2:]
+
+
 def test_a_hint_is_not_shown_before_it_is_confirmed() -> None:
     """It waits, and counts as something that is missing."""
     entries = history("ab")
