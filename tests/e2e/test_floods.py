@@ -6,6 +6,7 @@ Memory, refusals and what others notice, against the real command: test_attacks.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Final
 
 import msgspec
@@ -13,10 +14,10 @@ import pytest
 
 from signtusk_realtime.protocol import codes
 from signtusk_realtime.protocol.deflate import encode_deflated
-from signtusk_realtime.protocol.frames import FRAMES_AT_ONCE, LAST_FRAMES
+from signtusk_realtime.protocol.frames import BINARY, FRAMES_AT_ONCE, LAST_FRAMES
 from signtusk_realtime.server.front import MAX_HEADERS, Front
 from signtusk_realtime.server.intake import SLICE_BYTES
-from signtusk_realtime.server.websocket import EARLY_BYTES, WebSocket
+from signtusk_realtime.server.websocket import EARLY_BYTES, THROWN_AWAY_BYTES, WebSocket
 from signtusk_realtime.sessions.rates import RateLimits
 from tests.support.samples import sample
 from tests.support.server import (
@@ -144,6 +145,21 @@ async def test_who_goes_on_behind_our_close_is_not_read() -> None:
         assert not native._transport.is_reading()
         assert (await peer.closed())[0] == codes.CLOSE_RESTARTING.number
         await until(lambda: not it.server._entrance.natives)
+
+
+async def test_who_goes_on_behind_a_violation_is_read_so_far_and_no_further() -> None:
+    """Long enough for whoever was in the middle of a message, and then until the deadline not at all; he has his reason before."""
+    limits = msgspec.structs.replace(UNHURRIED, close_timeout_s=0.5)
+    async with serving(limits=limits) as it, await WebSocketPeer.open(it.port) as peer:
+        await peer.message()
+        native = web_socket(it)
+        await peer.send(client_frame(BINARY, b"x"))
+        assert (await peer.closed())[0] == codes.CLOSE_UNSUPPORTED_DATA.number
+        with contextlib.suppress(OSError):
+            for _ in range(64):
+                await peer.send(PONG * 50_000)
+        await until(lambda: not it.server._entrance.natives)
+        assert THROWN_AWAY_BYTES < native._thrown_away < 2 * THROWN_AWAY_BYTES
 
 
 async def test_a_full_outbox_is_not_forgotten_over_steps() -> None:

@@ -44,6 +44,10 @@ log = logging.getLogger(__name__)
 EARLY_BYTES: Final = 4096
 """Read before it is known who asks, but for what one read brings beyond it."""
 
+THROWN_AWAY_BYTES: Final = 1 << 20
+"""Read, and thrown away, of what comes after everything was said: whoever was in the middle of a message is through with it then. More is left
+unread until the deadline ends it, for reading costs others who pour on."""
+
 _ADMITTING: Final = 0
 _OPEN: Final = 1
 _CLOSING: Final = 2
@@ -56,7 +60,7 @@ _LOST: Final = 4
 class WebSocket(NativeProtocol):
     """See the module. Fulfils delivery's Outlet."""
 
-    __slots__ = ("_early", "_is_full", "_is_paused", "_reader", "_state", "write")
+    __slots__ = ("_early", "_is_full", "_is_paused", "_reader", "_state", "_thrown_away", "write")
 
     def __init__(self, entrance: Entrance) -> None:
         self._entrance = entrance
@@ -64,6 +68,7 @@ class WebSocket(NativeProtocol):
         self._connection = None
         self._reader: FrameReader | None = None
         self._early: bytearray | None = bytearray()
+        self._thrown_away = 0
         self._is_full = False
         """Whether the outbox is, so that nothing is read (NativeProtocol)."""
         self._is_paused = False
@@ -180,6 +185,10 @@ class WebSocket(NativeProtocol):
         elif self._state == _CLOSING:
             assert self._reader is not None
             self._take(self._reader, self._reader.feed(data))
+        elif self._state == _ENDING:
+            self._thrown_away += len(data)
+            if self._thrown_away > THROWN_AWAY_BYTES:
+                self._pause()
 
     def _take(self, reader: FrameReader, events: Sequence[FrameEvent]) -> None:
         """Act on what a step gave, and see to the next one."""

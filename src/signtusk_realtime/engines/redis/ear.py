@@ -85,6 +85,11 @@ class Ear:
         """The partitions of which something was asked for."""
         return frozenset(self._channels)
 
+    def lost_partition(self, channel: Reply) -> int | None:
+        """Give the partition of a channel that the server no longer tells of, though nobody asked for that; None if somebody did."""
+        name = channel.decode() if isinstance(channel, bytes) else ""
+        return next((partition for partition, asked in self._channels.items() if name in asked), None)
+
     def nudge(self) -> None:
         """Ask the server now."""
         self._nudge.set()

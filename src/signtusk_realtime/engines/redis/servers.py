@@ -29,6 +29,8 @@ _log = logging.getLogger(__name__)
 
 _NODES: Final = ("CLUSTER", "NODES")
 _ONE: Final = "the only one"
+RETRY_S: Final = 0.1
+"""After which a server is asked again that refused to tell of a partition."""
 
 
 class Servers:
@@ -63,6 +65,7 @@ class Servers:
         self._is_started = False
         self._is_closing = False
         self._changed = asyncio.Event()
+        self._settling: set[int] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -257,16 +260,39 @@ class Servers:
                     ear.unsubscribe(partition, list(channels))
 
     async def _settle(self, partitions: frozenset[int]) -> None:
-        """Say that something may have been missed, once it is heard again; who comes later says so himself."""
+        """Say that something may have been missed, once it is heard again; a link that was lost says so itself when it is back."""
+        waiting = partitions - self._settling
+        self._settling |= waiting
         try:
-            answers: list[Answer] = []
-            for partition in partitions:
-                if channels := self._channels.get(partition):
-                    answers += self._subscribe(partition, list(channels))
-            await asyncio.gather(*answers)
+            while waiting:
+                asked = list(waiting)
+                results = await asyncio.gather(*map(self._hears, asked))
+                heard = frozenset(p for p, is_heard in zip(asked, results, strict=True) if is_heard)
+                self._settling -= heard
+                if heard:
+                    self._came_back(frozenset(p for p in heard if self.primary(p).is_up))
+                # Who has not learned yet that a slot is his own refuses, on a link that stays.
+                still = frozenset(filter(self._is_listened_to, waiting - heard))
+                self._settling -= waiting - heard - still
+                waiting = still
+                if waiting:
+                    await asyncio.sleep(RETRY_S)
+        finally:
+            self._settling -= waiting
+
+    async def _hears(self, partition: int) -> bool:
+        try:
+            if channels := self._channels.get(partition):
+                await asyncio.gather(*self._subscribe(partition, list(channels)))
         except Unavailable:
-            return
-        self._came_back(frozenset(p for p in partitions if self.primary(p).is_up))
+            return False
+        return True
+
+    def _is_listened_to(self, partition: int) -> bool:
+        """Say whether the link to a partition's primary is there."""
+        primary = self._primaries.get(self._owners.get(partition, ""))
+        ear = None if primary is None else self._ears.get(primary.address)
+        return ear is not None and ear.is_listening
 
     # ---- what they tell
 
@@ -310,6 +336,9 @@ class Servers:
         if push and push[0] == b"sunsubscribe":
             # Asked for, or the slot has moved away.
             ear.nudge()
+            partition = ear.lost_partition(push[1])
+            if partition is not None:
+                self._spawn(self._settle(frozenset({partition})))
         else:
             self._heard(push)
 

@@ -14,10 +14,10 @@ from typing import Final
 from msgspec import UNSET
 
 from signtusk_realtime.documents.base import Asked, Base, Versionless, authors_view, choose
-from signtusk_realtime.documents.conflicts import Conflict, ConflictRecord, record
+from signtusk_realtime.documents.conflicts import Conflict, ConflictRecord, Place, record
 from signtusk_realtime.documents.edit import put_on, put_seen
 from signtusk_realtime.documents.history import Body, Entry, EntryKind, Header, seal
-from signtusk_realtime.documents.ops import diff, touched
+from signtusk_realtime.documents.ops import Op, diff, touched
 from signtusk_realtime.documents.paths import Path, parse_pointer
 from signtusk_realtime.documents.policy import Policy
 from signtusk_realtime.documents.refusals import Refused
@@ -214,12 +214,12 @@ class Attempt:
         body = Body(change=change, changed=resolution.changed, ops=resolution.ops, paths=touched(resolution.ops))
         return seal(header, body, salt=salt, prev_hash=self.head.hash)
 
-    async def changers(self, conflicts: Sequence[Conflict]) -> dict[Path, str]:
+    async def changers(self, conflicts: Sequence[Conflict]) -> dict[Place, str]:
         """Find who last changed each place that clashes: mostly since the base, but before it where the author said what he had seen, or a
         reference broke. Raises: Unavailable.
         """
         left = {_blamed(each) for each in conflicts}
-        found: dict[Path, str] = {}
+        found: dict[Place, str] = {}
         entries, last = self._since, self.base.version
         lowest = max(self.head.oldest, last - BLAMED)
         while left:
@@ -237,7 +237,7 @@ class Attempt:
     def records_of(
         self,
         conflicts: Sequence[Conflict],
-        changers: Mapping[Path, str],
+        changers: Mapping[Place, str],
         *,
         version: int,
         timestamp: str,
@@ -280,27 +280,48 @@ def _reached(resolution: Resolution) -> Iterator[Path]:
     yield from (conflict.place.path for conflict in resolution.conflicts)
 
 
-def _blamed(conflict: Conflict) -> Path:
-    return conflict.refers_to or conflict.place.path
+def _blamed(conflict: Conflict) -> Place:
+    return conflict.place if conflict.refers_to is None else Place(conflict.refers_to)
 
 
-def _changers(entries: Sequence[Entry], places: Iterable[Path]) -> dict[Path, str]:
-    """Find for each place the newest entry that touched it, what it lies in, or what lies in it."""
-    found: dict[Path, str] = {}
+def _changers(entries: Sequence[Entry], places: Iterable[Place]) -> dict[Place, str]:
+    """Find for each place the newest entry that changed it, what it lies in, or what lies in it."""
+    found: dict[Place, str] = {}
     left = set(places)
     for entry in reversed(entries):
         if not left or entry.body is None:
             continue
-        touched_here = set(map(parse_pointer, entry.body.paths))
-        around = {path[:depth] for path in touched_here for depth in range(len(path))}
-        hit = {
-            place
-            for place in left
-            if place in around or any(place[:depth] in touched_here for depth in range(len(place) + 1))
-        }
+        hit = set(filter(_Changed(entry.body.ops).holds, left))
         found |= dict.fromkeys(hit, entry.header.user_id)
         left -= hit
     return found
+
+
+class _Changed:
+    """What operations change. An order is no change of the elements, nor are these one of their order, but for those that come and go.
+
+    A group is its members: what else its object has does not concern it.
+    """
+
+    def __init__(self, ops: Iterable[Op]) -> None:
+        self._paths, self._orders = set[Path](), set[Path]()
+        for op in ops:
+            (self._orders if op.op == "order" else self._paths).add(parse_pointer(op.path))
+        self._parents = {path[:-1] for path in self._paths}
+        self._around = {path[:depth] for path in self._paths for depth in range(len(path))}
+        self._around |= {path[:depth] for path in self._orders for depth in range(len(path) + 1)}
+
+    def holds(self, place: Place) -> bool:
+        """Say whether a place is among it."""
+        path = place.path
+        if any(path[:depth] in self._paths for depth in range(len(path) + 1)):
+            return True
+        if place.is_order:
+            return path in self._orders or path in self._parents
+        if place.members:
+            members = [(*path, name) for name in place.members]
+            return any(member in self._paths or member in self._around for member in members)
+        return path in self._around
 
 
 def _within_limits(resolution: Resolution, before: Object) -> Resolution:

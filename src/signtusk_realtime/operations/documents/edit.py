@@ -15,10 +15,10 @@ from typing import Final
 import msgspec
 from msgspec import UNSET
 
-from signtusk_realtime.documents.conflicts import ConflictRecord
+from signtusk_realtime.documents.conflicts import ConflictRecord, Place
 from signtusk_realtime.documents.lease import renew
 from signtusk_realtime.documents.manual import refresh
-from signtusk_realtime.documents.paths import Path, pointer
+from signtusk_realtime.documents.paths import pointer
 from signtusk_realtime.documents.refusals import Refused
 from signtusk_realtime.documents.resolve import Resolution
 from signtusk_realtime.documents.values import Object
@@ -152,7 +152,7 @@ class EditDocument:
         self,
         attempt: Attempt,
         resolution: Resolution,
-        changers: Mapping[Path, str],
+        changers: Mapping[Place, str],
         keeping: tuple[int, list[Key]],
         change: Key,
     ) -> tuple[Step, EditOutcome]:

@@ -193,6 +193,45 @@ async def test_decisions_are_carried_out_in_their_order(desk: Desk) -> None:
     assert (await desk.data())["title"] == "B2"
 
 
+ROWS: Any = [{"id": "a", "name": "A"}, {"id": "b", "name": "B"}, {"id": "c", "name": "C"}]
+FIELD: Any = {"id": "f", "page": 1, "x": 1, "y": 1, "label": "l"}
+
+
+@pytest.mark.parametrize(
+    ("by_ann", "by_bob", "by_cy", "path"),
+    [
+        (
+            {"/recipients/a/name": "Ann's"},
+            {"recipients": [ROWS[1], ROWS[0] | {"name": "Ann's"}, ROWS[2]]},
+            {"/recipients/a/name": "Cy's"},
+            "/recipients/a/name",
+        ),
+        (
+            {"/signatureFields/f/x": 2},
+            {"/signatureFields/f/label": "other"},
+            {"/signatureFields/f/y": 3},
+            "/signatureFields/f/(page,x,y)",
+        ),
+        (
+            {"recipients": [ROWS[2], ROWS[0], ROWS[1]]},
+            {"/recipients/a/name": "Bob's"},
+            {"recipients": [ROWS[1], ROWS[0], ROWS[2]]},
+            "/recipients/#order",
+        ),
+    ],
+    ids=["a leaf, and an order since", "a group, and another member since", "an order, and an element since"],
+)
+async def test_a_conflict_names_who_changed_its_place(
+    desk: Desk, by_ann: Any, by_bob: Any, by_cy: Any, path: str
+) -> None:
+    """The last who changed the path itself, not one who changed something beside it later."""
+    await desk.create(recipients=ROWS, signatureFields=[FIELD])
+    assert (await desk.edit("ann", baseVersion=1, changes=by_ann)).version == 2
+    assert (await desk.edit("bob", baseVersion=2, changes=by_bob)).version == 3
+    outcome = await desk.edit("cy", baseVersion=1, strategy="manual", changes=by_cy)
+    assert [(each.path, each.user_id) for each in outcome.conflicts] == [(path, "ann")]
+
+
 async def test_a_field_that_goes_and_comes_back_stays_in_its_place(desk: Desk) -> None:
     """One decision takes it away, the next, of another author, brings it back: the document is what replicas have, in the order of its fields too."""
     await desk.create(title="NDA", note="n")
