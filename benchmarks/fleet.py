@@ -94,15 +94,13 @@ def channels(valkey: Valkey) -> int:
     return found
 
 
+def _over(valkey: Valkey) -> tuple[str, ...]:
+    return ("--redis", valkey.url, "--redis-prefix", "bench")
+
+
 def ours(valkey: Valkey, *options: str) -> Server:
     """Return our server as a node over a Valkey."""
-    return replace(
-        OURS,
-        command=lambda port, folder, durability: [
-            *OURS.command(port, folder, durability),
-            *("--redis", valkey.url, "--redis-prefix", "bench", *options),
-        ],
-    )
+    return replace(OURS, beside=lambda: contextlib.nullcontext((*_over(valkey), *options)))
 
 
 def socketio(valkey: Valkey) -> Server:
@@ -122,6 +120,16 @@ def valkey_running() -> Iterator[Valkey]:
             yield valkey
         finally:
             valkey.stop()
+
+
+@contextlib.contextmanager
+def _beside_valkey() -> Iterator[tuple[str, ...]]:
+    with valkey_running() as valkey:
+        yield _over(valkey)
+
+
+OURS_OVER_VALKEY: Final = replace(OURS, name="signtusk-realtime over Valkey", beside=_beside_valkey)
+"""One node over a Valkey of its own, whose CPU is not in the node's figures."""
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from types import FrameType
 
 from benchmarks import generator, results
 from benchmarks.claims import CLAIMS, Claim, Work
+from benchmarks.fleet import OURS_OVER_VALKEY
 from benchmarks.generator import Figures, NoResult, figure
 from benchmarks.peers.contestants import (
     BUN,
@@ -37,6 +38,7 @@ from benchmarks.servers import FLOOR, FLOOR_JOINED, HERE, OURS, SOCKETIO, NotSta
 SERVER_CPU, GENERATOR_CPU = 0, 1
 SERVERS = {
     "ours": OURS,
+    "ours-over-valkey": OURS_OVER_VALKEY,
     "floor": FLOOR,
     "floor-joined": FLOOR_JOINED,
     "python-socketio": SOCKETIO,
@@ -50,7 +52,7 @@ SERVERS = {
     "starlette": STARLETTE,
     "sse-starlette": SSE_STARLETTE,
 }
-FEW = ("ours", "floor", "floor-joined", "python-socketio")
+FEW = ("ours", "ours-over-valkey", "floor", "floor-joined", "python-socketio")
 """Those of `make bench`, which needs nothing but Python and a C compiler."""
 # Used for the peers when ours was not run before them: about what one of our messages takes.
 MESSAGE_BYTES = 480

@@ -51,6 +51,8 @@ class Server:
     has_organizations: bool = False
     publishes_apart: bool = False  # on the port above its own
     missing: Callable[[], str | None] = lambda: None  # what is not installed; None where all is there
+    beside: Callable[[], contextlib.AbstractContextManager[tuple[str, ...]]] = lambda: contextlib.nullcontext(())
+    """Runs what the server needs beside it, and gives the options that name it."""
 
     def generator_options(self, transport: str, message_bytes: int, *, subscribes: bool = True) -> tuple[str, ...]:
         """Return what the generator must be told to subscribe by `transport`, or only to be upgraded, and to publish."""
@@ -190,10 +192,10 @@ def running(server: Server, cpu: int | None, durability: str) -> Iterator[Runnin
     lacking = server.missing()
     if lacking is not None:
         raise NotStarted(f"{server.name}: {lacking}")
-    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+    with server.beside() as options, tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
         port = _free_port()
-        command = pinned(server.command(port, folder, durability), cpu)
+        command = pinned([*server.command(port, folder, durability), *options], cpu)
         log = folder / "log"
         with log.open("wb") as output:
             try:

@@ -30,6 +30,8 @@ error_log {folder}/error.log crit;
 events {{ worker_connections 32768; }}
 http {{
     access_log off;
+    keepalive_requests 1000000000;
+    keepalive_time 1d;
     tcp_nodelay on;
     client_body_temp_path {folder}/body;
     proxy_temp_path {folder}/proxy;
