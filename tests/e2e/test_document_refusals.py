@@ -11,6 +11,8 @@ import pytest
 
 from signtusk_realtime.documents.policy import PLAIN
 from signtusk_realtime.documents.values import MAX_VALUES
+from signtusk_realtime.engines.sqlite.engine import SqliteEngine
+from signtusk_realtime.events.log import Commit, LogName, Stale
 from signtusk_realtime.operations.documents.attempt import DocumentRules
 from signtusk_realtime.operations.documents.commits import Keeping
 from tests.support.desks import read_shelf
@@ -101,6 +103,27 @@ async def test_the_statuses_of_the_table(server: Serving) -> None:
         after = await read_shelf(server.engine)
         assert after.events == before.events
         assert len(after.everything) == len(before.everything) + 1, "only the rejection is remembered"
+
+
+async def test_contention_is_an_answer_too(server: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever was overtaken sixteen times is told like of any refusal, on both transports, and when to come again; then the same is taken."""
+    async with Both(server) as both:
+        await edit(server, "d1", baseVersion=0, changes={"title": "NDA"})
+        epoch = (await read(server, "d1"))["epoch"]
+        sent: Body = {"changeId": "c", "baseVersion": 1, "changes": {"title": "B"}}
+
+        async def overtaken(engine: SqliteEngine, log: LogName, commit: Commit) -> Stale:
+            return Stale((await engine.records(log, [])).top, [key for key, _ in commit.expect[:1]])
+
+        with monkeypatch.context() as patched:
+            patched.setattr(SqliteEngine, "commit", overtaken)
+            answer = await edit(server, "d1", "bob", **sent)
+            told = await both.over_websocket("d1", "bob", **sent)
+        assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+        assert answer.json() == told
+        wanted = {"status": "refused", "code": "contention", "version": 1, "epoch": epoch, "changeId": "c", "ops": []}
+        assert told.items() >= wanted.items()
+        assert (await edit(server, "d1", "bob", **sent)).json()["version"] == 2
 
 
 async def test_what_is_malformed_is_a_problem(server: Serving) -> None:

@@ -175,6 +175,11 @@ async def test_no_value_of_a_person_who_was_erased_is_left(office: Office) -> No
         assert (await desk.edit("eve", baseVersion=head, changes={"after": 1})).status == "applied"
         assert (await desk.edit("ben", baseVersion=head, changes={"later": 1})).status == "applied"
         assert (await desk.edit("ben", baseVersion=head - 1, changes={"x": 1})).reason == "compacted"
+        partly = await desk.edit("ben", baseVersion=head - 1, base={"after": 0}, changes={"after": 2, "y": 1})
+        assert partly.reason == "compacted"
+        whole = await desk.edit("ben", baseVersion=head - 1, base={"after": 0}, changes={"after": 2})
+        [conflict] = to_builtins(whole.conflicts)
+        assert (whole.status, conflict["baseValue"], conflict["currentValue"]) == ("merged", 0, 1)
         assert (await desk.read(version=head + 1)).data == before | {"after": 1}
         assert (await desk.edit("ben", changeId="b1", baseVersion=1, changes={"note": "zero one two\nthree"})).duplicate
     assert office.verified() == "erased"

@@ -81,11 +81,19 @@ def choose(
         raise Refused(f"the document exists, at version {head.version}", code="already_exists")
     if asked.base_version >= head.oldest:
         return Base(asked.base_version)
-    if asked.touched and all(path in asked.seen for path in asked.touched):
-        return Base(head.version, with_seen=True)
+    told = told_base(asked, head)
+    if told is not None:
+        return told
     raise _mismatch(
         "compacted", f"version {asked.base_version} is no longer kept, {head.oldest} is; send base for every path"
     )
+
+
+def told_base(asked: Asked, head: Head) -> Base | None:
+    """Give the base of an edit whose version is not there any more: what its author saw, where he says so of every path; else None."""
+    if asked.touched and all(path in asked.seen for path in asked.touched):
+        return Base(head.version, with_seen=True)
+    return None
 
 
 def _without_version(

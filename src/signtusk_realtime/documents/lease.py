@@ -2,7 +2,7 @@
 
 Owns: how long it lasts and what prolongs it.   Not: storing it (its record's version is its fencing token), going back to sent (operations).
 Rule 1: times are the engine's, in milliseconds; nothing here reads a clock.
-Rule 2: it ends by leaving at once, 5 s after its holder's last connection is gone, or when it was not renewed for 60 s.
+Rule 2: it ends by leaving at once, 5 s after its holder's last connection is gone, or when it was not renewed for 60 s and the holder is nowhere.
 """
 
 from __future__ import annotations
@@ -41,6 +41,11 @@ def take(user_id: str, now: int) -> Lease:
 def renew(lease: Lease, now: int) -> Lease:
     """Prolong it: the holder's edit was accepted, or his connection is open. One that is over stays over."""
     return lease if lease.is_over(now) else Lease(lease.user_id, now + LEASE_MS)
+
+
+def keep(lease: Lease, now: int) -> Lease:
+    """Go on with one that was over, though its holder is there: nobody was left who had renewed it."""
+    return Lease(lease.user_id, now + LEASE_MS)
 
 
 def leave(lease: Lease, now: int) -> Lease:

@@ -112,6 +112,7 @@ def make_verbs(
         authorize=authorize,
         is_cut_off=lambda: control.freshness.is_stale or not registry.is_settled,
     )
+    documents.moves.connected = presence.connected
     signals = SendSignal(engine, hub)
     subscriptions = Subscriptions(engine, hub, new_id=new_id, subscribed=presence.followed)
     authenticate = Authenticate(tokens, tickets, control, now_ms=now_ms)

@@ -375,8 +375,13 @@ async def test_nodes_know_each_others_people() -> None:
         [found, _] = (await c.verbs.presence.of("org123")).users
         assert isinstance(found.metadata, Raw)
         assert bytes(found.metadata) == b'{"page":3}'
+        assert await a.verbs.presence.connected("org123") == {"ann", "watcher"}
         again.leave()
-        await elapse(LEAVE_S + 2 * TOLD_S)
+        await elapse(2 * TOLD_S)
+        assert "ann" in await a.there(), "for a while, although no connection is left"
+        assert await a.verbs.presence.connected("org123") == {"watcher"}
+        assert await b.verbs.presence.connected("org124") == set()
+        await elapse(LEAVE_S)
         assert [user["status"] for user in await told(watcher)] == ["offline"]
 
 

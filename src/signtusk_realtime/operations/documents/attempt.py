@@ -13,7 +13,7 @@ from typing import Final
 
 from msgspec import UNSET
 
-from signtusk_realtime.documents.base import Asked, Base, Versionless, authors_view, choose
+from signtusk_realtime.documents.base import Asked, Base, Versionless, authors_view, choose, told_base
 from signtusk_realtime.documents.conflicts import Conflict, ConflictRecord, Place, record
 from signtusk_realtime.documents.edit import put_on, put_seen
 from signtusk_realtime.documents.history import Body, Entry, EntryKind, Header, seal
@@ -99,11 +99,12 @@ class Attempt:
             user_id=asking.user_id,
             lease=None if lease is None or lease.is_over(self.asker.now_ms) else lease,
         )
-        self.base = await self._choose()
+        asked = self._asked()
+        self.base = await self._choose(asked)
         if self.base.version != self.head.version:
             # Merging costs more than comparing, texts most of all: up to 16 ms for one of 2 KB.
             self.weight += loaded.size + 15 * asking.size
-        document = await self._store.at(self.log, loaded, self.base.version)
+        document = await self._document(asked)
         self._since = await self._store.entries(self.log, loaded, self.base.version + 1, self.head.version)
         self.weight += weight_of(self._since)
         own = [records.own_commit(entry) for entry in self._since if self._is_own(entry)]
@@ -151,7 +152,29 @@ class Attempt:
         if asking.seq != expected:
             raise Refused(f"number {expected} is expected of this client, {asking.seq} came", code="seq_gap")
 
-    async def _choose(self) -> Base:
+    def _asked(self) -> Asked:
+        asking = self.asking
+        return Asked(
+            base_version=asking.base_version,
+            epoch=asking.epoch,
+            if_version=asking.if_version,
+            seen=asking.seen.keys(),
+            touched=asking.edit.paths,
+            is_record=asking.is_record,
+        )
+
+    async def _document(self, asked: Asked) -> Object:
+        """Give the document at the base; at the head where somebody's values were erased on the way to it, and the author says what he saw."""
+        try:
+            return await self._store.at(self.log, self.loaded, self.base.version)
+        except Refused:
+            told = told_base(asked, self.loaded.known)
+            if told is None:
+                raise
+            self.base = told
+            return self.head.data
+
+    async def _choose(self, asked: Asked) -> Base:
         asking, loaded, rules = self.asking, self.loaded, self._rules
         newest_own: int | None = None
         newest_seen: int | None = None
@@ -162,14 +185,7 @@ class Attempt:
             after = max(newest_seen or 0, self.head.oldest)
             newest_own = await self._store.newest_own(self.log, loaded, asking.user_id, after)
         return choose(
-            Asked(
-                base_version=asking.base_version,
-                epoch=asking.epoch,
-                if_version=asking.if_version,
-                seen=asking.seen.keys(),
-                touched=asking.edit.paths,
-                is_record=asking.is_record,
-            ),
+            asked,
             loaded.known,
             newest_own=newest_own,
             newest_seen=newest_seen,

@@ -15,7 +15,7 @@ from signtusk_realtime.delivery.hub import Hub
 from signtusk_realtime.documents.conflicts import without_values
 from signtusk_realtime.documents.refusals import Refused
 from signtusk_realtime.engines.engine import Engine
-from signtusk_realtime.errors import Forbidden, RealtimeError
+from signtusk_realtime.errors import Forbidden, RealtimeError, Unavailable
 from signtusk_realtime.events.log import LogName
 from signtusk_realtime.operations.documents import access
 from signtusk_realtime.operations.documents.asking import from_client
@@ -62,7 +62,7 @@ class Documents:
     async def edit(
         self, identity: Identity, document_id: str, body: EditBody, *, connection_id: str | None = None, size: int = 0
     ) -> EditOutcome:
-        """Carry a client's edit out, which came in so many bytes; a refusal is an outcome too. Raises: Unavailable (contention too)."""
+        """Carry a client's edit out, which came in so many bytes; a refusal is an outcome too, also by contention. Raises: Unavailable."""
         try:
             access.check_edit(identity, document_id, "merge" if body.strategy is UNSET else body.strategy)
             if body.document_id is not UNSET and body.document_id != document_id:
@@ -74,7 +74,12 @@ class Documents:
         except Refused as error:
             log = LogName(identity.organization_id)
             return refusal(error, body.change_id, await self.store.look(log, document_id))
-        outcome = (await self.edits(identity.organization_id, asking)).outcome
+        try:
+            outcome = (await self.edits(identity.organization_id, asking)).outcome
+        except Unavailable as error:
+            if error.code != "contention":
+                raise
+            return refusal(error, body.change_id, await self.store.look(LogName(identity.organization_id), document_id))
         return outcome if access.may_read(identity, document_id) else access.unseen(outcome)
 
     async def resolve(self, identity: Identity, document_id: str, body: ResolveBody) -> ResolveAnswer:

@@ -1,9 +1,10 @@
 """Keep corrections alive while their holder is there, and end them when he is not.
 
 Owns: looking after the leases that began or were met on this node.   Not: what a lease is (documents/lease.py), going back to sent (moves.py).
-Rule 1: an open connection of the holder renews; when the last one says goodbye the correction ends at once, when it breaks, 5 s later.
-Rule 2: one timer for all, and none while there is no lease.   Rule 3: a lease that was renewed by nobody ends by itself; then whoever reads
-the document first takes it back.
+Rule 1: an open connection of the holder renews, to whichever node; when the last one says goodbye the correction ends at once, when it breaks,
+5 s later.
+Rule 2: one timer for all, and none while there is no lease.   Rule 3: a lease that nobody looks after any more ends by itself; then whoever
+reads the document first takes it back, or goes on with it where its holder is connected to some node.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from signtusk_realtime.operations.documents.moves import MoveDocument
 from signtusk_realtime.operations.documents.store import Asker, DocumentStore
 
 LOOK_S: Final = 1.0
+ASK_S: Final = 3.0
+"""How long it counts who is connected to other nodes."""
 RENEW_MS: Final = LEASE_MS // 3
 """How much of a lease may pass before an open connection renews it."""
 
@@ -35,7 +38,7 @@ class _Held:
     user_id: str
     token: int
     was_seen: bool = False
-    """Whether its holder had a connection on this node since it began."""
+    """Whether its holder had a connection since it began."""
     has_left: bool = False
     """Whether the holder's last connection said goodbye, and he did not come back."""
 
@@ -50,6 +53,8 @@ class Leases:
         self._hub = hub
         self._held: dict[tuple[LogName, str], _Held] = {}
         self._task: asyncio.Task[None] | None = None
+        self._asked: dict[str, tuple[float, frozenset[str]]] = {}
+        """When it was asked who is connected to any node, by organization, and the answer."""
         self._left = asyncio.Event()
         self._is_closed = False
         moves.leased = self._begun
@@ -75,6 +80,16 @@ class Leases:
 
     def _present(self) -> set[tuple[str, str]]:
         return {(c.organization.organization_id, c.session.identity.user_id) for c in self._hub.connections.values()}
+
+    async def _connected(self, organization: LogName, *, is_fresh: bool) -> frozenset[str]:
+        """Give who of an organization is connected to any node, as it was lately. Raises: Unavailable."""
+        now = asyncio.get_running_loop().time()
+        asked_at, found = self._asked.get(organization, (float("-inf"), frozenset()))
+        if is_fresh or now - asked_at >= ASK_S:
+            self._asked = {name: asked for name, asked in self._asked.items() if now - asked[0] < ASK_S}
+            found = await self._moves.connected(organization)
+            self._asked[organization] = now, found
+        return found
 
     def _begun(self, organization_id: str, document_id: str, lease: Lease, token: int) -> None:
         if self._is_closed:
@@ -111,17 +126,19 @@ class Leases:
 
     async def _look(self, organization: LogName, document_id: str, held: _Held, is_present: bool) -> bool:
         """Renew or end one lease; say whether it has still to be looked after."""
+        had_left = held.has_left
+        if not is_present and held.user_id in await self._connected(organization, is_fresh=had_left):
+            is_present, had_left, held.has_left = True, False, held.has_left and not had_left
         held.was_seen |= is_present
         async with self._lanes.turn(organization, document_id) as lane:
             asker = await self._store.asker(organization, records.lease_key(document_id))
             if asker.lease is None or asker.token != held.token:
                 return False
-            lease = leave(asker.lease, asker.now_ms) if held.has_left else asker.lease
+            lease = leave(asker.lease, asker.now_ms) if had_left else asker.lease
             if lease.is_over(asker.now_ms):
                 lane.loaded = loaded = await self._store.load(organization, document_id)
-                await self._moves.end_correction(organization, lane, loaded, replace(asker, lease=lease))
-                # Another node may have been faster with an edit of the holder's; then it goes on, and the next look ends it.
-                return held.has_left
+                # The next look sees what became of it: another node may have been faster with an edit of the holder's, or he is back.
+                return await self._moves.end_correction(organization, lane, loaded, replace(asker, lease=lease))
             lease = self._kept(lease, asker, held, is_present)
             if lease != asker.lease:
                 key = records.lease_key(document_id)

@@ -10,7 +10,7 @@ superseded with it.   Rule 4: a correction that is over is ended before anything
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -20,13 +20,13 @@ from msgspec import UNSET, UnsetType
 
 from signtusk_realtime.documents.canonical import content_hash
 from signtusk_realtime.documents.history import Body, Header, seal
-from signtusk_realtime.documents.lease import Lease, take
+from signtusk_realtime.documents.lease import Lease, keep, take
 from signtusk_realtime.documents.manual import sealed
 from signtusk_realtime.documents.refusals import Refused
 from signtusk_realtime.documents.states import State, check_transition, is_allowed
 from signtusk_realtime.errors import EventIdReused, Unavailable
 from signtusk_realtime.events.instants import format_milliseconds
-from signtusk_realtime.events.log import ABSENT, Committed, Draft, LogName, Reused, Stale
+from signtusk_realtime.events.log import ABSENT, Commit, Committed, Draft, LogName, Reused, Stale
 from signtusk_realtime.operations.documents import records
 from signtusk_realtime.operations.documents.attempt import DocumentRules
 from signtusk_realtime.operations.documents.commits import Step, carry_out
@@ -60,6 +60,10 @@ class MoveRefused(Refused):
         self.content_hash = content_hash
 
 
+async def _nobody(_organization_id: str) -> frozenset[str]:
+    return frozenset()
+
+
 class MoveDocument:
     """See the module. The arguments are those of EditDocument. `leased`: told of a correction that begins or is met, with its token."""
 
@@ -82,6 +86,8 @@ class MoveDocument:
         self._new_id = new_id
         self._new_secret = new_secret
         self.leased: Callable[[str, str, Lease, int], None] = lambda organization_id, document_id, lease, token: None
+        self.connected: Callable[[str], Awaitable[frozenset[str]]] = _nobody
+        """Gives the users of an organization who have a connection to any node. Raises: Unavailable."""
 
     async def __call__(
         self, organization_id: str, document_id: str, user_id: str, body: TransitionBody
@@ -156,7 +162,10 @@ class MoveDocument:
         raise Unavailable(f"{TRIES} tries were each overtaken by another node", code="contention")
 
     async def end_correction(self, log: LogName, lane: Lane, loaded: Loaded, asker: Asker) -> bool:
-        """Take a document whose correction is over back to sent; say whether there was something to do. Raises: Unavailable."""
+        """Take a document whose correction is over back to sent, or go on with it while its holder is there; say whether there was something to do.
+
+        Raises: Unavailable.
+        """
         if loaded.head is None or loaded.head.state != "correcting":
             return False
         lease = asker.lease
@@ -164,6 +173,12 @@ class MoveDocument:
             # Whoever began to look after it may have been a process before this one.
             self.leased(log, loaded.document_id, lease, asker.token)
             return False
+        if lease is not None and lease.user_id in await self.connected(log):
+            # The node that looked after it is gone, or it is another one to which the holder is connected.
+            key = records.lease_key(loaded.document_id)
+            kept = records.put(key, keep(lease, asker.now_ms), version=asker.token)
+            await self._store.engine.commit(log, Commit(expect=((key, asker.token),), put=(kept,)))
+            return True
         # Who held it is not known any more where its record is gone.
         user_id = "" if lease is None else lease.user_id
         move = Move(to="sent", user_id=user_id or await self._corrector(log, loaded), change_id=self._new_id("chg"))

@@ -11,7 +11,7 @@ Rule 3: guests are seen, and see nobody.   Rule 4: where nobody follows and no o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Final
 
@@ -310,6 +310,19 @@ class Presence:
             if view is not None and view.is_there and document_id in (None, view.current_document):
                 users.append(_present(user_id, view))
         return PresenceAnswer(users, cursors.encode(organization_id, snapshot.top.position, system))
+
+    async def connected(self, organization_id: str) -> frozenset[str]:
+        """Give the users of an organization who have a connection to any node. Raises: Unavailable."""
+        attendances: list[Iterable[tuple[str, Seen]]] = []
+        if self._registry.is_shared:
+            snapshot = await self._engine.records(LogName(organization_id), RECORDS[:1])
+            living = self._sharing.living()
+            told = (attendance_of(record.value) for record in snapshot.results[0] if record.key in living)
+            attendances += (attendance.people.items() for attendance in told if attendance is not None)
+        organization = self._hub.ephemeral.organizations.get(organization_id)
+        if organization is not None:
+            attendances.append(people.everybody(organization))
+        return frozenset(user_id for one in attendances for user_id, seen in one if seen.connections)
 
     async def close(self) -> None:
         """End all that was begun, and say goodbye to other nodes."""

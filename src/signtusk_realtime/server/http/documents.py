@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Final, TypeVar
 
 from msgspec import UNSET, Raw, Struct
@@ -28,7 +29,7 @@ from signtusk_realtime.protocol import json
 from signtusk_realtime.protocol.edits import EditBody, EditOutcome, ResolveBody, TransitionBody
 from signtusk_realtime.server.entrance import ServerLimits
 from signtusk_realtime.server.http.bodies import answer, read_sized_body
-from signtusk_realtime.server.problems import refusal_status
+from signtusk_realtime.server.problems import DEFAULT_RETRY_AFTER_S, refusal_status
 from signtusk_realtime.server.request import IDENTITY_PARAMETERS, credentials_of, invalid_parameter, parse_query
 from signtusk_realtime.sessions.identity import Identity
 
@@ -62,7 +63,10 @@ class DocumentCalls:
         outcome = await self._documents.edit(identity, document_id, body, size=size)
         if outcome.status == "refused" and outcome.code in _PROBLEMS:
             raise _refused(outcome)
-        return answer(outcome, _status(outcome))
+        answered = answer(outcome, _status(outcome))
+        if answered.status_code == HTTPStatus.SERVICE_UNAVAILABLE:
+            answered.headers["Retry-After"] = str(DEFAULT_RETRY_AFTER_S)
+        return answered
 
     async def read(self, request: Request) -> Response:
         """Give a document, as it is or as it was."""

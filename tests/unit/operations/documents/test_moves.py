@@ -466,3 +466,63 @@ async def test_a_correction_outlives_the_node_it_began_on(correcting: Desk, make
         assert (await other.read()).state == "correcting"
         await elapse(200)
         assert (await other.read()).state == "correcting"
+
+
+class OtherNodes:
+    """Who is connected to nodes that cannot be seen from here."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.users: set[str] = set()
+        self.asked = 0
+        desk.documents.moves.connected = self.connected
+
+    async def connected(self, organization_id: str) -> frozenset[str]:
+        assert organization_id == "org123"
+        self.asked += 1
+        return frozenset(self.users)
+
+
+async def test_a_connection_to_another_node_prolongs_a_correction(correcting: Desk) -> None:
+    """It began over HTTP here, and its holder's socket is there: it goes on until that is gone, and nobody is asked every second."""
+    others = OtherNodes(correcting)
+    others.users = {"bob", "ann"}
+    await elapse(200)
+    assert (await correcting.edit("bob", baseVersion=3, changes={"title": "B"})).status == "applied"
+    assert others.asked < 75
+    others.users = {"ann"}
+    await elapse(10)
+    assert (await read_shelf(correcting.engine)).heads["d1"].state == "sent"
+
+
+async def test_leaving_one_node_for_another_ends_no_correction(correcting: Desk) -> None:
+    """A goodbye here ends nothing while another connection is open there; a goodbye here after that one's end does."""
+    others = OtherNodes(correcting)
+    async with People(correcting) as people:
+        bob = await people.come("bob")
+        await elapse(1.5)
+        others.users = {"bob"}
+        people.leave(bob)
+        await elapse(100)
+        assert (await read_shelf(correcting.engine)).heads["d1"].state == "correcting"
+        bob = await people.come("bob")
+        await elapse(1.5)
+        others.users = set()
+        people.leave(bob)
+        await elapse(0)
+        assert (await read_shelf(correcting.engine)).heads["d1"].state == "sent"
+
+
+async def test_a_correction_nobody_looked_after_goes_on_while_its_holder_is_there(
+    correcting: Desk, make_desk: Any
+) -> None:
+    """The node that renewed it was killed, and nobody met the document for two minutes: its holder corrects on, another's edit is refused as before."""
+    await correcting.close()
+    other = make_desk()
+    others = OtherNodes(other)
+    others.users = {"bob"}
+    await elapse(120)
+    assert (await other.edit("ann", baseVersion=3, changes={"t": 1})).state == "correcting"
+    assert (await other.edit("bob", baseVersion=3, changes={"t": 1})).status == "applied"
+    others.users = set()
+    await elapse(70)
+    assert (await other.read()).state == "sent"

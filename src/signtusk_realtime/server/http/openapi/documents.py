@@ -43,7 +43,7 @@ TYPES: Final = (
 )
 _BODY: Final = ("invalid_json", "invalid_message", "limit_exceeded", "unsupported_media_type", "payload_too_large")
 _READ: Final = (*WITH_IDENTITY, "invalid_message", "not_found", "unknown_document", "unavailable")
-_REFUSED: Final = (400, 403, 404, 409, 410, 412, 413, 423, 428)
+_REFUSED: Final = (400, 403, 404, 409, 410, 412, 413, 423, 428, 503)
 
 
 def paths(schemas: SchemaOf, _: ServerLimits) -> Object:
@@ -173,7 +173,7 @@ def _edit(document: Object, schemas: SchemaOf) -> Object:
                 200: json_answer("Applied, merged, parked, or no change.", ref("EditOutcome"), examples.EDITED),
                 **dict.fromkeys(_REFUSED, refused),
             },
-            problems=(*_READ, *_BODY, "contention"),
+            problems=(*_READ, *_BODY),
             tag="documents",
         ),
         "EditBody",
