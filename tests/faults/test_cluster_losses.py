@@ -115,6 +115,43 @@ async def test_a_replica_copies_for_long(cluster: ValkeyCluster, monkeypatch: py
             await load.until_health("ok")
 
 
+async def test_a_primary_that_lost_replica_and_node_at_once(cluster: ValkeyCluster) -> None:
+    """It may be cut off from the others with its publishers: who comes back to it is answered nothing until it calls its replica failed itself."""
+    for _ in range(LOSSES):
+        engine = RedisEngine(cluster.urls, prefix=fresh_prefix())
+        await engine.start(RecordingSink())
+        primary = cluster.owner(slot(LOG))
+        replica = cluster.replica(primary)
+        try:
+            await publish(engine, "before", log=LOG)
+            replica.freeze()
+            for kind in ("replica", "normal"):
+                primary.call("CLIENT", "KILL", "TYPE", kind)
+            await until(partial(is_answered, engine, "after"), within_s=20)
+            assert calls_failed(primary, replica)
+        finally:
+            replica.thaw()
+            await engine.close()
+        await cluster.heals()
+
+
+async def is_answered(engine: RedisEngine, event_id: str) -> bool:
+    """Publish; say whether there was an answer."""
+    try:
+        await publish(engine, event_id, log=LOG)
+    except Unavailable:
+        return False
+    return True
+
+
+def calls_failed(server: Valkey, other: Valkey) -> bool:
+    """Say whether one server of a Cluster calls another failed."""
+    answer = server.call("CLUSTER", "NODES")
+    assert isinstance(answer, bytes)
+    lines = (line.split(" ") for line in answer.decode().splitlines())
+    return any(f":{other.port}@" in line[1] and "fail" in line[2].split(",") for line in lines)
+
+
 async def test_a_planned_failover(cluster: ValkeyCluster, silences: Silences) -> None:
     """A replica that is told to take over does so without a publication being refused."""
     async with Load(cluster.urls, fresh_prefix(), deadline_s=PATIENT_S) as load:

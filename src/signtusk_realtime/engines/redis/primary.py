@@ -202,7 +202,8 @@ class Primary:
                 self._links = links
                 self.lives += 1
                 self._has_group = False
-                self._set(online if self._healthy is None else min(online, self._healthy), online)
+                # Ordering: who comes back demands what was demanded before, for the primary may have lost its replicas together with us.
+                self._set(self._needed(online), online)
                 pauses.reset()
                 self._came(self)
                 await self._beat(links)

@@ -21,7 +21,7 @@ from signtusk_realtime.engines.redis.keys import PARTITIONS
 from signtusk_realtime.engines.redis.link import Answer, Link, NotDone
 from signtusk_realtime.engines.redis.primary import Primary
 from signtusk_realtime.engines.redis.stored import Reply
-from signtusk_realtime.engines.redis.topology import Member, Shard, Topology, read_nodes
+from signtusk_realtime.engines.redis.topology import Member, Shard, Topology, promoted, read_nodes
 from signtusk_realtime.errors import ConfigurationError, RealtimeError, Unavailable
 from signtusk_realtime.events.log import EngineHealth
 
@@ -219,11 +219,9 @@ class Servers:
                 )
         self._place_ears()
         moved = frozenset(p for p, owner in self._owners.items() if before.get(p, owner) != owner)
-        for partition in moved:
-            # Who is promoted has as many to look forward to as the one he replaces had.
-            had = self._most_replicas.get(before[partition], 0)
-            now = self._owners[partition]
-            self._most_replicas[now] = max(self._most_replicas.get(now, 0), had)
+        for now, old in promoted(before, self._owners).items():
+            # It has as many to look forward to as the one it replaces had.
+            self._most_replicas[now] = max(self._most_replicas.get(now, 0), self._most_replicas.get(old, 0))
         if moved:
             _log.warning("partitions have another primary", extra={"partitions": len(moved)})
             self._spawn(self._settle(moved))

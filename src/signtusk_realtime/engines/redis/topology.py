@@ -7,7 +7,7 @@ claims its slots by the old one.   Rule 3: who owned a slot is disbelieved at on
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -80,6 +80,19 @@ def _partitions(slots: Sequence[str]) -> Iterator[int]:
         first, _, last = part.partition("-")
         low, high = int(first), int(last or first)
         yield from (partition for slot, partition in _BY_SLOT if low <= slot <= high)
+
+
+def promoted(before: Mapping[int, str], now: Mapping[int, str]) -> dict[str, str]:
+    """Give who took a primary's place, and whose, by the owners of partitions: who was none before, of one that has none any more.
+
+    Where slots move from shard to shard nobody does.
+    """
+    former, present = set(before.values()), set(now.values())
+    return {
+        now[partition]: old
+        for partition, old in before.items()
+        if partition in now and now[partition] not in former and old not in present
+    }
 
 
 class Topology:

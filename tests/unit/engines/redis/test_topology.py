@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from signtusk_realtime.engines.redis.address import Address
 from signtusk_realtime.engines.redis.keys import PARTITIONS, slot_of
-from signtusk_realtime.engines.redis.topology import Topology, read_nodes
+from signtusk_realtime.engines.redis.topology import Topology, promoted, read_nodes
 
 ASKED = Address("10.0.0.9", 7000, "user", "secret")
 LOW, HIGH = "0-8191", "8192-16383"
@@ -51,13 +51,13 @@ def test_every_partition_has_its_slots_owner() -> None:
 def test_the_higher_epoch_is_right() -> None:
     """A primary that was replaced still claims its slots, and is not believed; nor is a view that has not heard of it."""
     topology = view(*WHOLE)
-    promoted = (
+    after = (
         line("a", "master,fail", 1),
         line("b", "myself,master", 2, HIGH),
         line("c", "master", 3, LOW),
         line("d", "slave", 2, of="b"),
     )
-    assert learn(topology, *promoted)
+    assert learn(topology, *after)
     assert topology.owners[0] in {"b", "c"}
     assert set(topology.owners.values()) == {"b", "c"}
     assert not learn(topology, *WHOLE)
@@ -93,3 +93,12 @@ def test_a_server_that_does_not_know_its_address_is_the_one_that_was_asked() -> 
     named = line("a", "myself,master", 1, LOW, where="10.0.0.1:7000@17000,redis-1.example")
     assert read_nodes(named, ASKED)[0].address.host == "10.0.0.1"
     assert read_nodes(named, Address("x", is_tls=True))[0].address.host == "redis-1.example"
+
+
+def test_who_takes_slots_over_is_not_who_takes_a_place_over() -> None:
+    """A replica that was promoted has no owner beside it that it came from; a shard that was given slots, or is new, has."""
+    before = {0: "a", 1: "a", 2: "b"}
+    assert promoted(before, {0: "c", 1: "c", 2: "b"}) == {"c": "a"}
+    assert promoted(before, {0: "b", 1: "b", 2: "b"}) == {}
+    assert promoted(before, {0: "new", 1: "a", 2: "b"}) == {}
+    assert promoted(before, {2: "b"}) == promoted(before, before) == promoted({}, before) == {}
