@@ -19,6 +19,7 @@ from signtusk_realtime.engines.redis import RedisEngine
 from signtusk_realtime.engines.redis import primary as primaries
 from signtusk_realtime.engines.redis.address import Address
 from signtusk_realtime.engines.redis.ear import Ear
+from signtusk_realtime.engines.redis.keys import Keys
 from signtusk_realtime.errors import Unavailable
 from signtusk_realtime.events.log import ORIGIN_TAG, Commit, Committed, LogName, Position
 from tests.support.engines import RecordingSink, draft, events, publish
@@ -249,6 +250,45 @@ async def test_a_slot_moves_at_once(cluster: ValkeyCluster, silences: Silences) 
                 await load.progress()
                 silences.note("a slot moved at once", *load.silences_s(LOG, since, moved))
         assert load.refused == 0
+
+
+async def test_a_channel_is_heard_where_its_slot_went(cluster: ValkeyCluster) -> None:
+    """Who gave a slot away says so before who got it knows: whoever asks that one too early is refused, and asks again until it is heard."""
+    by_age = sorted(map(cluster.owner, (100, 8000, 16_000)), key=config_epoch)
+    [log, *_] = [log for log in LOGS if cluster.owner(slot(log)) is by_age[0]]
+    prefix = fresh_prefix()
+    channel = Keys(prefix).log(log).channel
+    async with Load(cluster.urls, prefix, [log], deadline_s=PATIENT_S) as load:
+        source, target = by_age[0], by_age[-1]
+        begin_move(slot(log), source, target)
+        while move_keys(slot(log), source, target, 10):
+            pass
+        target_id = text(target.call("CLUSTER", "MYID"))
+        source.call("CLUSTER", "SETSLOT", slot(log), "NODE", target_id)
+        refused = redirections(target)["MOVED"]
+        await until(partial(has_refused, target, refused + 2 * len(load.engines)), within_s=20)
+        target.call("CLUSTER", "SETSLOT", slot(log), "NODE", target_id)
+        await until(partial(is_heard_by, target, channel, len(load.engines)), within_s=20)
+        await load.progress()
+    await asyncio.to_thread(move_slot, slot(log), target, source)
+    await cluster.heals()
+
+
+def config_epoch(server: Valkey) -> int:
+    lines = text(server.call("CLUSTER", "NODES")).splitlines()
+    return next(int(line.split(" ")[6]) for line in lines if "myself" in line)
+
+
+async def has_refused(server: Valkey, times: int) -> bool:
+    """Say whether a server sent somebody elsewhere so often."""
+    return redirections(server)["MOVED"] >= times
+
+
+async def is_heard_by(server: Valkey, channel: str, nodes: int) -> bool:
+    """Say whether so many hear a channel of a slot."""
+    answer = await asyncio.to_thread(server.call, "PUBSUB", "SHARDNUMSUB", channel)
+    assert isinstance(answer, list)
+    return answer[1] == nodes
 
 
 async def serves(cluster: ValkeyCluster, server: Valkey) -> bool:
