@@ -167,9 +167,9 @@ def doctor(
     """
     from signtusk_realtime.service.doctor import examine  # noqa: PLC0415 - other commands need no checks
 
-    settings = load(options, os.environ, config).settings
     code = DONE
-    for finding in examine(settings, settings.redis):
+    found = load(options, os.environ, config)
+    for finding in examine(found.settings, found.settings.redis, found.exposures):
         code = FAILED if finding.level == "fail" else code
         print(json.dumps(to_builtins(finding)) if as_json else f"{finding.level:<4}  {finding.check}: {finding.detail}")
     return code

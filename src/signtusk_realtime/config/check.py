@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from signtusk_realtime.config.access import address_faults, auth_faults, is_loopback
+from signtusk_realtime.config.exposure import exposures
 from signtusk_realtime.config.settings import SETTINGS, Settings, TlsSettings, Value, settings_of, values_of
 from signtusk_realtime.config.sources import DEFAULT, read
 from signtusk_realtime.errors import ConfigurationError
@@ -32,11 +33,17 @@ class InvalidSettings(ConfigurationError):
 
 
 class Configuration(Struct, frozen=True):
-    """Settings, where each came from by its name, and what should be told about the sources."""
+    """Settings, where each came from by its name, what should be told about the sources, and files of values by their names."""
 
     settings: Settings
     origins: Mapping[str, str]
     warnings: Sequence[str]
+    files: Mapping[str, Path] = {}
+
+    @property
+    def exposures(self) -> list[tuple[str, str]]:
+        """The settings that expose more than may be meant, and what they expose."""
+        return list(exposures(self.settings, self.files))
 
 
 def load(options: Mapping[str, str], environment: Mapping[str, str], file: Path | None) -> Configuration:
@@ -48,7 +55,9 @@ def load(options: Mapping[str, str], environment: Mapping[str, str], file: Path 
     if faults:
         raise InvalidSettings(faults)
     origins = {name: found.origins.get(name, DEFAULT) for name in SETTINGS}
-    return Configuration(settings, origins, found.warnings)
+    # A value that another source replaced came from no file.
+    files = {name: file for name, file in found.files.items() if origins[name].endswith(f": {file}")}
+    return Configuration(settings, origins, found.warnings, files)
 
 
 def check_parts(settings: object) -> None:

@@ -43,6 +43,8 @@ class Found(Struct):
     origins: dict[str, str] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    files: dict[str, Path] = field(default_factory=dict)
+    """Those that a value alone stands in, by the name of its setting."""
 
     def take(self, setting: Setting, value: object, origin: str) -> None:
         """Note a setting's value: a text where the source knows nothing else, a typed value otherwise."""
@@ -71,6 +73,7 @@ class Found(Struct):
             why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
             self.faults.append(f"{setting.name}{FILE}: cannot read {file!r}: {why} ({origin})")
             return
+        self.files[setting.name] = Path(file)
         # Editors and `echo` end a file with a line break, which is no part of what it holds.
         text = text.removesuffix("\n").removesuffix("\r")
         if setting.is_list:

@@ -12,7 +12,7 @@ import shutil
 import socket
 import ssl
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Final
@@ -39,9 +39,11 @@ LOW_SPACE_BYTES: Final = 1 << 30
 _PINGS: Final = 5
 
 
-def examine(settings: Settings, servers: Sequence[str]) -> Iterator[Finding]:
-    """Look at everything. `servers`: addresses of Redis or Valkey, `redis[s]://[[user]:password@]host[:port]`."""
+def examine(settings: Settings, servers: Sequence[str], exposures: Iterable[tuple[str, str]] = ()) -> Iterator[Finding]:
+    """Look at everything. `servers`: addresses of Redis or Valkey, `redis[s]://[[user]:password@]host[:port]`. `exposures`: of the settings."""
     yield from _machine(settings)
+    for name, meaning in exposures:
+        yield warn(name, meaning)
     if not servers:
         yield from _database(settings.database)
         return
