@@ -4,8 +4,8 @@
 
 Owns: the delay of another user's events while one attack after the other is under way, beside the same before it.
 Not: whether each attack meets its refusal (tests/e2e/test_attacks.py), volume from many machines.
-Rule 1: whoever attacks is a process of its own, and leaves the processors to the other two (nice 19) as one on another machine would; it has what
-they leave over.
+Rule 1: whoever attacks is a process of its own, and leaves the processors to the other two (the kernel's idle class) as one on another machine would; it
+has what they leave over.
 Rule 2: the other user's events all arrive, or it is no result.
 Rule 3: one row is no attack: processes that only compute, one for each processor. What that costs the other user is the machine's; an attack
 that keeps a processor busy, as most do, while the service keeps another busy, costs it too.
@@ -34,7 +34,6 @@ CALM_EVENTS: Final = 300
 PAUSE_S: Final = 0.005
 """Between two events of the other user: it publishes, and does not flood."""
 LIMIT_S: Final = 120.0
-LEAST_PRIORITY: Final = 19
 LEAST_S: Final = 6.0
 
 
@@ -112,7 +111,7 @@ async def measure(attack: Attack, port: int, pid: int) -> tuple[Figures, Figures
 
 
 def _attack(name: str, port: int) -> None:
-    os.nice(LEAST_PRIORITY)
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     [attack] = [one for one in ATTACKS if one.name == name]
     asyncio.run(_begun(attack, port))
 

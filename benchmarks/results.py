@@ -111,7 +111,7 @@ def circumstances(command: str) -> dict[str, object]:
     return {
         "command": command,
         "commit": _git("rev-parse", "HEAD"),
-        "uncommitted_changes": bool(_git("status", "--porcelain", "--", "..")),
+        "uncommitted_changes": bool(_git("status", "--porcelain", "--", "..", ":!results")),
         "machine": {
             "cpu": _cpu_model(),
             "cpus": os.cpu_count(),
