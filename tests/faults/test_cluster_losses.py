@@ -363,12 +363,15 @@ async def test_what_is_not_read_overflows(cluster: ValkeyCluster, silences: Sile
             before, ear = primary.overflows, here._servers._ears[Address("127.0.0.1", primary.port)]
             stop_reading(ear)
             shown = len(sink.entries(LOG))
-            for event in itertools.count():
+            # Many at once: what both kernels' buffers take must be there before the link is given up for its silence.
+            for piece in itertools.count():
                 if primary.overflows > before:
                     break
-                big = await load.engines[0].commit(LOG, Commit([draft(f"big{number}-{event}", b"x" * 60_000)]))
-                assert isinstance(big, Committed)
-                load.answered[LOG].append((f"big{number}-{event}", big.placed[0].offset))
+                assert piece < 200, "what is not read is kept"
+                big = [draft(f"big{number}-{piece}-{n}", b"x" * 60_000) for n in range(16)]
+                answer = await load.engines[0].commit(LOG, Commit(big))
+                assert isinstance(answer, Committed)
+                load.answered[LOG] += [(one.event_id, one.offset) for one in answer.placed]
             since = asyncio.get_running_loop().time()
             await load.progress()
             silences.note("a listener cut off", [load.sinks[1].heard_after_s(LOG, since)])
