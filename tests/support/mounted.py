@@ -65,6 +65,7 @@ async def serving_mounted(
         heartbeat_interval_s=heartbeat_interval_s,
         pong_timeout_s=pong_timeout_s,
         connection_timeout_s=connection_timeout_s,
+        closed=lambda connection, code: verbs.connect.closed(connection),
         controlled=control.controlled,
     )
     await engine.start(hub)
