@@ -94,3 +94,16 @@ async def test_a_delivery_is_one_system_call(tmp_path: Path) -> None:
         together = counts(tmp_path / "together")
         written = together["sendto"] + together["sendmsg"] + together["write"] + together["writev"]
         assert readers <= written <= readers * 1.1 + 20
+
+
+async def test_an_answer_is_one_system_call(tmp_path: Path) -> None:
+    """Head and body of what a publisher is told go together: its process is woken once."""
+    async with serving(tmp_path, "--database", ":memory:") as served, Api(served.url) as api:
+        await api.publish(document_update("doc-0"))
+        async with traced(served.process.pid, tmp_path / "answers"):
+            for number in range(EVENTS):
+                await api.publish(document_update(f"doc-{number}"))
+        answers = counts(tmp_path / "answers")
+    # Beside it the database's thread wakes the loop with each commit.
+    written = answers["sendto"] + answers["sendmsg"] + answers["write"] + answers["writev"]
+    assert EVENTS <= written <= 2.2 * EVENTS

@@ -10,7 +10,8 @@ import itertools
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 
 import pytest
@@ -24,7 +25,7 @@ from signtusk_realtime.errors import Unavailable
 from signtusk_realtime.events.log import ORIGIN_TAG, Commit, Committed, LogName, Position
 from tests.support.engines import RecordingSink, draft, events, publish
 from tests.support.losses import LOGS, Load, Silences, is_promoted, slot
-from tests.support.partitions import gated_cluster
+from tests.support.partitions import Partition, gated_cluster, walled_cluster
 from tests.support.polling import until
 from tests.support.valkey import Valkey, ValkeyCluster, fresh_prefix
 
@@ -179,18 +180,21 @@ async def test_all_servers_in_turn(cluster: ValkeyCluster) -> None:
                 await cluster.heals()
 
 
-async def test_a_primary_is_cut_off_with_its_publishers(silences: Silences) -> None:
+@pytest.mark.parametrize("apart", [gated_cluster, walled_cluster], ids=["by gates", "by the kernel"])
+async def test_a_primary_is_cut_off_with_its_publishers(
+    apart: Callable[[], AbstractAsyncContextManager[tuple[ValkeyCluster, Partition]]], silences: Silences
+) -> None:
     """It goes on believing itself the primary, and publishers still reach it: what it alone has is never answered, nor shown."""
-    async with gated_cluster() as (cluster, gates), Load(cluster.urls) as load:
+    async with apart() as (cluster, partition), Load(cluster.urls) as load:
         for _ in range(LOSSES):
             victim, since = await asyncio.to_thread(cluster.owner, slot(LOG)), asyncio.get_running_loop().time()
             replica = await asyncio.to_thread(cluster.replica, victim)
-            await gates.cut_off(victim)
+            await partition.cut_off(victim)
             promoted = await until_promoted(replica)
             await load.until_health("degraded")
             await load.progress()
             silences.note("a primary cut off", *load.silences_s(LOG, since, promoted))
-            await gates.cut_off(None)
+            await partition.cut_off(None)
             await cluster.heals()
             await load.until_health("ok")
             assert await asyncio.to_thread(cluster.owner, slot(LOG)) is not victim

@@ -21,6 +21,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 
 from signtusk_realtime.errors import InvalidInput
+from signtusk_realtime.server.answer import Answer
 from signtusk_realtime.server.entrance import NativeProtocol
 from signtusk_realtime.server.goodbye import say_no_more
 from signtusk_realtime.server.intake import HEAD_END, SLICE_BYTES, Intake
@@ -232,6 +233,9 @@ class Front(HttpToolsProtocol):
             self.scheme = "https" if is_ssl(self.transport) else "http"
             self.scope.update({"server": self.server, "client": self.client, "scheme": self.scheme})
         super().on_headers_complete()
+        if self.scope["method"] != "HEAD":
+            # No body follows that head.
+            self.cycle.transport = Answer(self.transport)  # type: ignore[assignment]  # all that it uses of one
         if self._fronts.is_stopping:
             self.cycle.keep_alive = False
         self._in_body = True

@@ -8,7 +8,7 @@ Rule 2: an error that is not ours is logged here, once, and told as `internal`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import Final
 
@@ -150,10 +150,22 @@ class HttpApi:
         served = [route for route in self._app.routes if isinstance(route, Route) and part.serves(route.path)]
         self._app.router.routes[:] = served
         self._always = _lower(always)
+        self._publishing: ASGIApp | None = None
+        if part.serves(EVENTS):
+            self._publishing = _Guard(_Direct(events.post), policy, carriers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        await self._app(scope, receive, _always_with(self._always, send) if self._always else send)
+        app: ASGIApp = self._app
+        if (
+            self._publishing is not None
+            and scope["type"] == "http"
+            and scope["path"] == EVENTS
+            and scope["method"] == "POST"
+        ):
+            # Past the router, which costs a publication a sixth of its time.
+            app = self._publishing
+        await app(scope, receive, _always_with(self._always, send) if self._always else send)
 
     async def _routing_failed(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -199,6 +211,20 @@ class _Guard:
         await _answer(answer, extra, scope, receive, send)
 
 
+class _Direct:
+    """One call without a router, answered as through one."""
+
+    def __init__(self, call: Callable[[Request], Awaitable[Response]]) -> None:
+        self._call = call
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            response = await self._call(Request(scope, receive))
+        except RealtimeError as error:
+            response = await _refused(None, error)
+        await response(scope, receive, send)
+
+
 async def _answer(app: ASGIApp, extra: HeaderPairs, scope: Scope, receive: Receive, send: Send) -> None:
     """Let an application answer, with the headers that every answer has beside its own."""
     has_started = False
@@ -229,7 +255,7 @@ def _always_with(headers: list[tuple[bytes, bytes]], send: Send) -> Send:
     return send_with_headers
 
 
-async def _refused(_: Request, error: Exception) -> Response:
+async def _refused(_: Request | None, error: Exception) -> Response:
     assert isinstance(error, RealtimeError)
     return _response(problem_of(error))
 
