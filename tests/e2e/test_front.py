@@ -9,7 +9,7 @@ import weakref
 import msgspec
 import pytest
 
-from signtusk_realtime.server.front import Front
+from signtusk_realtime.server.front import TAKEN_BYTES, Front
 from tests.support.samples import sample
 from tests.support.server import (
     DEADLINE_S,
@@ -398,17 +398,53 @@ async def test_a_publisher_that_leaves_halfway_harms_nobody() -> None:
         assert len(await history(it.port)) == 1
 
 
-async def test_an_answer_that_nobody_takes_does_not_stay() -> None:
-    """A peer that asks for much and reads nothing is cut, whether its connection was to be kept or closed."""
+async def fill(port: int) -> None:
+    """Publish what makes a long answer."""
+    for _ in range(12):
+        event = sample("document_update", changes=None, metadata={"text": "x" * 250_000})
+        assert (await publish(port, *[event] * 2)).status == 200
+
+
+HISTORY = f"/api/realtime/history?{IDENTITY}"
+
+
+@pytest.mark.parametrize(
+    ("headers", "requests"),
+    [({}, 1), ({"Connection": "close"}, 1), ({}, 2), ({}, 8)],
+    ids=["kept", "closed", "two", "eight"],
+)
+async def test_an_answer_that_nobody_takes_does_not_stay(headers: dict[str, str], requests: int) -> None:
+    """A peer that asks for much and reads nothing is cut, whether its connection was to be kept or closed, or more is asked behind it."""
     limits = msgspec.structs.replace(HASTY, body_bytes=8 << 20, keep_alive_timeout_s=1)
     async with serving(limits=limits) as it:
-        for _ in range(12):
-            event = sample("document_update", changes=None, metadata={"text": "x" * 250_000})
-            assert (await publish(it.port, *[event] * 2)).status == 200
-        for headers in ({}, {"Connection": "close"}):
-            async with await Peer.connect(it.port) as peer:
-                peer.writer.transport.pause_reading()
-                await peer.send(request("GET", f"/api/realtime/history?{IDENTITY}", headers))
-                await until(lambda: bool(it.server._fronts.state.connections))
-                await until(lambda: not it.server._fronts.state.connections)
-                peer.writer.transport.abort()
+        await fill(it.port)
+        async with await Peer.connect(it.port) as peer:
+            peer.writer.transport.pause_reading()
+            await peer.send(request("GET", HISTORY, headers) * requests)
+            await until(lambda: bool(it.server._fronts.state.connections))
+            await until(lambda: not it.server._fronts.state.connections)
+            peer.writer.transport.abort()
+
+
+async def test_who_takes_an_answer_slowly_is_let_go_on() -> None:
+    """What counts is that something was taken since the last look; nothing is the end."""
+    async with serving(limits=msgspec.structs.replace(QUICK, body_bytes=8 << 20)) as it:
+        await fill(it.port)
+        async with await Peer.connect(it.port) as peer:
+            peer.writer.transport.pause_reading()
+            await peer.send(request("GET", HISTORY))
+            answers = it.server._fronts.answers
+            await until(lambda: bool(answers))
+            front = next(iter(answers))
+            waiting = front.transport.get_write_buffer_size()
+            peer.writer.transport.resume_reading()
+            while waiting - front.transport.get_write_buffer_size() < TAKEN_BYTES:
+                assert await peer.read()
+            peer.writer.transport.pause_reading()
+            front.answer_late()
+            assert not front.transport.is_closing()
+            assert front in answers
+            front._untaken_bytes = front.transport.get_write_buffer_size()
+            front.answer_late()
+            assert front.transport.is_closing()
+            peer.writer.transport.abort()

@@ -24,7 +24,9 @@ class Answer:
         self._has_begun = False
 
     def write(self, data: bytes) -> None:
-        """Write a piece, or keep it for the next."""
+        """Write a piece, or keep it for the next. Of several pipelined answers the base class tells only the last that the peer is gone."""
+        if self._transport.is_closing():
+            return
         if self._head:
             self._transport.write(self._head + data)
             self._head = b""

@@ -3,7 +3,7 @@
 Owns: bounds of heads and bodies in bytes and in time, and the hand-over of a transport.   Not: HTTP parsing and the ASGI side (the base class
 from uvicorn; docs/decisions/0010-front.md names the members we use), what is answered (http/, websocket.py, stream.py).
 Rule 1: a head is at most `head_bytes` long, has `MAX_HEADERS` headers at most, and is complete within `head_timeout_s`; a body at most
-`body_bytes`, within `body_timeout_s`.
+`body_bytes`, within `body_timeout_s`; of answers that wait `TAKEN_BYTES` are taken each `body_timeout_s`, or the connection is cut.
 Rule 2: answers keep the order of their requests: a hand-over and a refusal wait until what came before is answered. What waits is bounded (intake.py).
 Rule 3: what was refused is told before the connection ends, and nothing that follows is acted on.
 Rule 4: after a hand-over nothing of this object is left: no timer, no parser, no reference.
@@ -36,6 +36,9 @@ log = logging.getLogger(__name__)
 
 UNREAD_BODY_BYTES: Final = 64 << 10
 """How much may come in within a body that is none of it: chunk extensions and trailers."""
+
+TAKEN_BYTES: Final = 64 << 10
+"""What a peer must take at least of answers that wait for it, each `body_timeout_s`."""
 
 MAX_HEADERS: Final = 100
 """Of one head. In memory each costs far more than its bytes."""
@@ -71,6 +74,8 @@ class Front(HttpToolsProtocol):
         self._announced_bytes = 0
         self._body_bytes = 0
         self._unread_bytes = 0
+        self._untaken_bytes = 0
+        """What the peer had not taken of answers when that was looked at last."""
         self._is_ended = False
         self._hand_over: HandOver | None = None
         self._rest = b""
@@ -88,11 +93,23 @@ class Front(HttpToolsProtocol):
         else:
             self._fronts.heads.add(self)
 
+    def pause_writing(self) -> None:
+        """Answers wait for the peer; not for ever, and no keep-alive timer runs while further requests wait."""
+        super().pause_writing()
+        self._untaken_bytes = self.transport.get_write_buffer_size()
+        self._fronts.answers.add(self)
+
+    def resume_writing(self) -> None:
+        """The peer has taken enough."""
+        super().resume_writing()
+        self._fronts.answers.discard(self)
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go of everything."""
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
         self._forget()
+        self._fronts.answers.discard(self)
         self._hand_over = None
         self._fronts.changed()
 
@@ -305,6 +322,7 @@ class Front(HttpToolsProtocol):
         assert hand_over is not None
         self._unset_keepalive_if_required()
         self._forget()
+        self._fronts.answers.discard(self)
         self.connections.discard(self)
         transport = self.transport
         protocol = hand_over.make()
@@ -351,9 +369,7 @@ class Front(HttpToolsProtocol):
     def _forget(self) -> None:
         self._is_ended = True
         self.flow.release()
-        self._fronts.heads.discard(self)
-        self._fronts.bodies.discard(self)
-        self._fronts.endings.discard(self)
+        self._fronts.unwatch(self)
 
     def _expect_head(self) -> None:
         self._awaits_head = True
@@ -382,6 +398,15 @@ class Front(HttpToolsProtocol):
             self.transport.abort()
         else:
             self._refuse_body(problem("request_timeout", "the body of the request did not arrive in time"))
+
+    def answer_late(self) -> None:
+        """Answers were not taken; a peer that takes some, however slowly, is let go on."""
+        left = self.transport.get_write_buffer_size()
+        if self._untaken_bytes - left < TAKEN_BYTES:
+            self.transport.abort()
+        else:
+            self._untaken_bytes = left
+            self._fronts.answers.add(self)
 
     def timeout_keep_alive_handler(self) -> None:
         """Nothing more is asked; who has not even taken the last answer is cut."""

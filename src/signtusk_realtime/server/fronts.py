@@ -1,6 +1,6 @@
 """What all connections of a server share while they speak HTTP.
 
-Owns: their bounds, the native paths, three timers, whose pipelined requests are next, who is there, and how all of them are told to end.
+Owns: their bounds, the native paths, four timers, whose pipelined requests are next, who is there, and how all of them are told to end.
 Not: one connection (front.py).
 """
 
@@ -57,6 +57,7 @@ class Fronts:
         self.state.tasks = Tasks(changed)
         self.heads: Deadlines[Front] = Deadlines(limits.head_timeout_s, Front.head_late)
         self.bodies: Deadlines[Front] = Deadlines(limits.body_timeout_s, Front.body_late)
+        self.answers: Deadlines[Front] = Deadlines(limits.body_timeout_s, Front.answer_late)
         self.endings: Deadlines[Front] = Deadlines(limits.close_timeout_s, Front.ending_late)
         self.turnstile = Turnstile()
         self.is_stopping = False
@@ -64,6 +65,11 @@ class Fronts:
     def make(self) -> Front:
         """Make the protocol of a connection that was just accepted."""
         return Front(self)
+
+    def unwatch(self, front: Front) -> None:
+        """Expect no request of this connection any more."""
+        for deadlines in (self.heads, self.bodies, self.endings):
+            deadlines.discard(front)
 
     def stop(self) -> None:
         """Let each connection ask once more: a probe, or a publisher who knows of nothing yet, is answered, and that is its last answer."""
@@ -83,5 +89,5 @@ class Fronts:
 
     def close(self) -> None:
         """Let go of the timers."""
-        for deadlines in (self.heads, self.bodies, self.endings):
+        for deadlines in (self.heads, self.bodies, self.answers, self.endings):
             deadlines.close()

@@ -69,3 +69,11 @@ def test_closing_loses_no_head(answer: Answer, transport: _Transport) -> None:
     answer.close()
     assert transport.calls == [HEAD, "close"]
     assert answer.is_closing()
+
+
+def test_nothing_is_written_behind_the_end(answer: Answer, transport: _Transport) -> None:
+    """A transport that is gone refuses to be written to, and nobody is left to answer."""
+    answer.write(HEAD)
+    transport.close()
+    answer.write(b"{}")
+    assert transport.calls == ["close"]

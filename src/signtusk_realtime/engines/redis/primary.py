@@ -18,6 +18,7 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from signtusk_realtime.engines.redis.address import Address
+from signtusk_realtime.engines.redis.copies import Copies
 from signtusk_realtime.engines.redis.ear import BEAT_S
 from signtusk_realtime.engines.redis.link import Answer, Link, NotDone, fail
 from signtusk_realtime.engines.redis.pauses import Pauses
@@ -64,8 +65,8 @@ class Primary:
         self.address = address
         self.confirmations = 0
         """How many replicas must have a write before it is answered."""
-        self.online = 0
-        """How many replicas it streams to."""
+        self.whole = 0
+        """How many replicas have everything (copies.py)."""
         self.lives = 0
         """How often it was connected to: what was found out about it before the last time may hold no more."""
         self._healthy: int | None = None
@@ -122,7 +123,7 @@ class Primary:
     def limit(self, healthy: int) -> None:
         """Learn how many of its replicas the Cluster does not call failed: one that is only silent still counts."""
         self._healthy = healthy
-        self._set(min(healthy, self.confirmations), self.online)
+        self._set(min(healthy, self.confirmations), self.whole)
 
     async def close(self) -> None:
         """End the connections and do not come back."""
@@ -196,17 +197,18 @@ class Primary:
         while True:
             self._lost.clear()
             links = (Link(deadline_s=self._deadline_s, lost=lost), Link(deadline_s=self._deadline_s, lost=lost))
+            copies = Copies()
             try:
-                online = await self._open(links)
+                copies.look(await self._open(links))
                 self._lost.clear()
                 self._links = links
                 self.lives += 1
                 self._has_group = False
                 # Ordering: who comes back demands what was demanded before, for the primary may have lost its replicas together with us.
-                self._set(self._needed(online), online)
+                self._set(self._needed(copies.streamed), copies.whole)
                 pauses.reset()
                 self._came(self)
-                await self._beat(links)
+                await self._beat(links, copies)
             except RealtimeError as error:
                 self._away = error.message
             finally:
@@ -216,7 +218,7 @@ class Primary:
                     await link.close()
             await pauses.pause()
 
-    async def _open(self, links: tuple[Link, Link]) -> int:
+    async def _open(self, links: tuple[Link, Link]) -> Reply:
         # All at once: until this is done nothing is published, and after a failover everybody waits for it.
         for failure in await asyncio.gather(
             *(link.open(self.address, self._tls) for link in links), return_exceptions=True
@@ -226,9 +228,9 @@ class Primary:
         loaded = [links[0].call("SCRIPT", "LOAD", script.text) for script in ALL]
         role = links[0].call("ROLE")
         await asyncio.gather(*loaded)
-        return _count_replicas(await role)
+        return await role
 
-    async def _beat(self, links: tuple[Link, Link]) -> None:
+    async def _beat(self, links: tuple[Link, Link], copies: Copies) -> None:
         while not self._lost.is_set():
             try:
                 async with asyncio.timeout(BEAT_S if self._has_all else HURRY_S):
@@ -237,8 +239,8 @@ class Primary:
                 # Both are asked, for each can be the one whose far end is gone; a late answer ends them both.
                 ping, role = links[1].call("PING"), links[0].call("ROLE")
                 await ping
-                online = _count_replicas(await role)
-                self._set(self._needed(online), online)
+                copies.look(await role)
+                self._set(self._needed(copies.streamed), copies.whole)
 
     def _needed(self, online: int) -> int:
         """Say how many replicas must have a write, of which so many are streamed to.
@@ -259,21 +261,12 @@ class Primary:
 
     @property
     def _has_all(self) -> bool:
-        return min(self.confirmations, self.online) >= max(self._least, self._healthy or 0)
+        return min(self.confirmations, self.whole) >= max(self._least, self._healthy or 0)
 
-    def _set(self, confirmations: int, online: int) -> None:
-        if (confirmations, online) != (self.confirmations, self.online):
-            self.confirmations, self.online = confirmations, online
+    def _set(self, confirmations: int, whole: int) -> None:
+        if (confirmations, whole) != (self.confirmations, self.whole):
+            self.confirmations, self.whole = confirmations, whole
             self._changed()
-
-
-def _count_replicas(role: Reply) -> int:
-    match role:
-        case [b"master", _, list(replicas)]:
-            return len(replicas)
-        case [bytes(kind), *_]:
-            raise Unavailable(f"the server is a {kind.decode()}, commits need the primary")
-    raise Unavailable("the server does not say what role it has")
 
 
 def _pass_on(answer: Answer, done: Answer) -> None:

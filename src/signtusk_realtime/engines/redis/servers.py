@@ -367,7 +367,7 @@ class Servers:
         for node_id, primary in self._primaries.items():
             most = max(self._most_replicas.get(node_id, 0), primary.confirmations)
             self._most_replicas[node_id] = most
-            have = min(primary.confirmations, primary.online)
+            have = min(primary.confirmations, primary.whole)
             if have < most:
                 few.append(f"{primary.address} has {have} of {most} replicas")
         if not up:
