@@ -241,6 +241,15 @@ async def test_scopes_are_needed() -> None:
         assert (await call(port, "GET", HISTORY, bearer(service))).code == "forbidden"
 
 
+async def test_a_body_of_who_may_not_publish_is_not_read() -> None:
+    """He is told so by his head, before a byte of his body came: reading eight megabytes costs everybody."""
+    async with serving() as port, await Peer.connect(port) as peer:
+        headers = {**bearer(token()), "Content-Type": "application/json", "Content-Length": str(8 << 20)}
+        await peer.send(request("POST", "/api/realtime/events", headers))
+        answer = await peer.answer()
+        assert (answer.status, answer.code) == (403, "forbidden")
+
+
 async def test_a_guest_sees_what_was_granted() -> None:
     """One document, whose signature data is cut for everybody but the guest's own recipient; nothing else, live and read again."""
     grants = [{"actions": ["subscribe"], "documentId": "doc123", "recipientId": "r1"}]

@@ -123,6 +123,12 @@ class Publish:
         self._new_id = new_id
         self._max_payload_bytes = max_payload_bytes
 
+    @staticmethod
+    def check_scope(identity: Identity) -> None:
+        """See that somebody may publish at all, before it is read what. Raises: Forbidden."""
+        if PUBLISH not in identity.scopes:
+            raise Forbidden(f"publishing needs the scope {PUBLISH}")
+
     async def __call__(
         self,
         identity: Identity,
@@ -169,8 +175,7 @@ class Publish:
         is_batch: bool,
         accepted_at: float,
     ) -> tuple[PublishResult, ...]:
-        if PUBLISH not in identity.scopes:
-            raise Forbidden(f"publishing needs the scope {PUBLISH}")
+        self.check_scope(identity)
         if idempotency_key is not None:
             check_key(idempotency_key if not is_batch else f"{idempotency_key}/{len(publications) - 1}")
         log: LogName | None = None

@@ -1,6 +1,6 @@
 """Strict JSON: what arrives is decoded into a type or refused with the place of its fault; what leaves is compact UTF-8.
 
-Owns: well-formedness, depth, duplicate keys, paths of faults, instants, the digest of a value.   Not: the types (protocol/messages.py,
+Owns: well-formedness, paths of faults, instants, the digest of a value.   Not: depth and keys (structure.py), the types (protocol/messages.py,
 events/kinds.py), how large a message may be (checked by who receives it).
 Rule 1: of several faults the first of this order is told: not JSON, too deep, a key twice, not the type.
 Rule 2: time is linear in the input at worst, and nothing recurses before the depth was found to be within its bound.
@@ -22,6 +22,7 @@ import msgspec
 from signtusk_realtime.errors import InvalidInput
 from signtusk_realtime.events.choices import REFUSALS, explained
 from signtusk_realtime.events.ids import ID_FAULT, ID_RULE
+from signtusk_realtime.protocol import structure
 
 T = TypeVar("T")
 JSONValue: TypeAlias = "bool | int | float | str | list[JSONValue] | dict[str, JSONValue] | None"
@@ -31,7 +32,6 @@ _ENCODER: Final = msgspec.json.Encoder()
 _CANONICAL: Final = msgspec.json.Encoder(order="deterministic")
 _WELL_FORMED: Final = msgspec.json.Decoder(msgspec.Raw)
 _ELEMENTS: Final = msgspec.json.Decoder(list[msgspec.Raw])
-_KEY: Final = msgspec.json.Decoder(str)
 # No own type for the top: an alias that names itself is beyond msgspec, and `object` means the same to it.
 _VALUE: Final = msgspec.json.Decoder(object)
 
@@ -40,18 +40,6 @@ _SPACES: Final = b" \t\r\n"
 _MAX_QUOTED: Final = 64
 _MAX_DETAIL: Final = 300
 
-# The scan of well-formed JSON: strings, a key with its colon, and brackets; all else is not looked at. A token is told by its last byte.
-# Possessive quantifiers, so that no input makes it try a character twice.
-_TOKENS: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"[ \t\r\n]*+:?|[\[\]{}]', re.DOTALL)
-_VALUES: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|\[[ \t\r\n]*+\]|\{[ \t\r\n]*+\}|[,\[{]', re.DOTALL)
-"""What each value follows but the outermost; and what these mean nothing in: strings, and what is empty."""
-_BEFORE_VALUE: Final = frozenset(b",[{")
-_COLON: Final = ord(":")
-_QUOTE: Final = ord('"')
-_OPEN_OBJECT: Final = ord("{")
-_OPENING: Final = frozenset(b"{[")
-_CLOSING: Final = frozenset(b"]}")
-_CONTAINERS: Final = (dict, list)
 _MAYBE_FLOAT: Final = re.compile(rb"[0-9][.eE]")
 
 
@@ -83,16 +71,14 @@ def decode(data: bytes | str, decoder: msgspec.json.Decoder[T], *, depth: int, a
     return value
 
 
-def check_values(data: bytes, most: int) -> None:
+def check_values(data: bytes, most: int, *, code: str = "limit_exceeded") -> None:
     """See that a text holds at most so many values, members and elements at any depth, before it is decoded: that cannot be interrupted.
 
-    Raises: InvalidInput with code limit_exceeded.
+    Raises: InvalidInput with `code`; invalid_json and too_deep where it is one of those first.
     """
-    if data.count(b",") + data.count(b"[") + data.count(b"{") < most:
-        return
-    found = sum(match.group()[-1] in _BEFORE_VALUE for match in _VALUES.finditer(data))
-    if found >= most:
-        raise InvalidInput(f"the JSON holds more than {most} values", code="limit_exceeded")
+    if structure.holds_more(data, most):
+        _check_form(_utf8(data))
+        raise InvalidInput(f"the JSON holds more than {most} values", code=code)
 
 
 def decode_value(data: bytes | str, *, depth: int) -> object:
@@ -234,67 +220,25 @@ def _check_form(raw: bytes) -> None:
 
 def _check_structure(raw: bytes, depth: int) -> None:
     """Refuse what nests deeper than `depth` or has a key twice in one object. `raw` is well-formed."""
-    if _plain_canonical(raw, depth) is not None or _is_plainly_sound(raw, depth):
+    if structure.is_plainly_sound(raw, depth):
         return
-    stack: list[set[bytes]] = []
-    seen: set[bytes] = set()
-    deepest = 0
-    twice: bytes | None = None
-    for token in _TOKENS.findall(raw):
-        kind = token[-1]
-        if kind == _COLON:
-            key = token if token[-2] == _QUOTE and b"\\" not in token else _plain_key(token)
-            if key in seen and twice is None:
-                twice = key
-            seen.add(key)
-        elif kind in _OPENING:
-            stack.append(seen)
-            if len(stack) > deepest:
-                deepest = len(stack)
-                if deepest > depth:
-                    raise _too_deep(depth)
-            if kind == _OPEN_OBJECT:
-                seen = set()
-        elif kind in _CLOSING:
-            seen = stack.pop()
-    if twice is not None:
-        raise _invalid_json(f'key "{_shorten(twice[1:-2].decode(), _MAX_QUOTED)}" stands twice in one object')
-
-
-def _is_plainly_sound(raw: bytes, depth: int) -> bool:
-    """Whether depth and keys can be seen to be right without a scan: the members that came out are as many as the keys that went in.
-
-    Without spaces before colons each key ends in `":`, and what else holds that can only make the count too large; a key twice makes
-    the members too few. That is enough for nearly all that clients write, and much cheaper than the scan.
-    """
-    if b" :" in raw or b"\n:" in raw or b"\t:" in raw or b"\r:" in raw:
-        return False
+    bare = structure.bones(raw)
+    if not structure.nests_within(bare, depth):
+        raise _too_deep(depth)
     try:
-        top = _VALUE.decode(raw)
-    except (msgspec.MsgspecError, RecursionError):
-        return False
-    members = 0
-    level = [top]
-    for _ in range(depth):
-        below: list[object] = []
-        for node in level:
-            if isinstance(node, dict):
-                members += len(node)
-                below += [member for member in node.values() if isinstance(member, _CONTAINERS)]
-            elif isinstance(node, list):
-                below += [member for member in node if isinstance(member, _CONTAINERS)]
-        if not below:
-            return members == raw.count(b'":')
-        level = below
-    return False
+        if not structure.repeats_key(raw, bare):
+            return
+        key = structure.repeated_key(raw)
+    except msgspec.DecodeError as fault:
+        raise _not_json(fault, raw) from None
+    named = "a key" if key is None else f'key "{_shorten(key, _MAX_QUOTED)}"'
+    raise _invalid_json(f"{named} stands twice in one object")
 
 
 def _plain_canonical(raw: bytes, depth: int) -> bytes | None:
     """Give the canonical form (of `canonical_digest`) if it shows that no key stands twice; None if that or the depth must be looked into.
 
-    Without a backslash no quote stands within a string, and strings are written back as they were read. Without white space `":` ends each
-    key, and else only begins a string whose first character is a colon: the canonical form has as many of them, or fewer if a key was
-    overwritten by its like (or a string begins with spaces before a colon). Brackets in strings only make the depth look too great.
+    As structure.is_plainly_sound finds it, and with numbers and keys in the one form that equal values share.
     """
     if b"\\" in raw or raw.count(b"{") + raw.count(b"[") > depth:
         return None
@@ -315,11 +259,6 @@ def _canonical_number(text: str) -> float | int:
 
 
 _CANONICAL_VALUE: Final = msgspec.json.Decoder(object, float_hook=_canonical_number)
-
-
-def _plain_key(token: bytes) -> bytes:
-    """Give a key's token as it looks without escapes and without spaces before the colon."""
-    return b'"' + _KEY.decode(token[:-1]).encode() + b'":'
 
 
 def _whole_numbers_as_integers(value: object) -> object:

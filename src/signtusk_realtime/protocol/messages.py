@@ -279,6 +279,9 @@ ServerMessage = (
     | EventMessage
 )
 
+MESSAGE_VALUES: Final = 10_000
+"""In one client message; larger edits go over HTTP, where they are read aside."""
+
 encode: Final = json.encode
 _client_message: Final[Decoder[ClientMessage]] = Decoder(ClientMessage)
 
@@ -291,7 +294,11 @@ _envelope: Final[Decoder[_Envelope]] = Decoder(_Envelope)
 
 
 def decode(text: bytes, *, depth: int) -> ClientMessage:
-    """Read one client message, nested at most `depth` deep. Raises: InvalidInput (invalid_json, too_deep, invalid_message with a path)."""
+    """Read one client message, nested at most `depth` deep, of at most MESSAGE_VALUES values.
+
+    Raises: InvalidInput (invalid_json, too_deep, invalid_message, with a path where one field is to blame).
+    """
+    json.check_values(text, MESSAGE_VALUES, code="invalid_message")
     return json.decode(text, _client_message, depth=depth)
 
 

@@ -28,6 +28,8 @@ SELECTION_PARAMETERS: Final = frozenset(
 _TYPES: Final[dict[str, SubscriptionType]] = {name: name for name in get_args(SubscriptionType)}
 _EVENT_TYPES: Final[dict[str, EventType]] = {name: name for name in get_args(EventType)}
 _MAX_QUOTED: Final = 64
+_VALUES_OF_ONE: Final = 50
+"""At most, of a subscription: its fields, its filters, and every event type there is."""
 _subscriptions: Final = Decoder(tuple[Subscription, ...])
 
 
@@ -67,6 +69,8 @@ def parse_selection(query: Mapping[str, str], *, depth: int, max_subscriptions: 
     if both:
         raise invalid_parameter("subscriptions", f"give either subscriptions or {', '.join(both)}, not both")
     try:
+        # A stranger may have sent it: who asks is not known yet.
+        json.check_values(text.encode(), max_subscriptions * _VALUES_OF_ONE)
         subscriptions = json.decode(text, _subscriptions, depth=depth)
     except InvalidInput as error:
         raise invalid_parameter("subscriptions", error.message, *(error.path or ())) from None

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from signtusk_realtime.errors import InvalidInput, LimitExceeded, RealtimeError
+from signtusk_realtime.operations.documents.workshop import LARGE_BYTES
 from signtusk_realtime.protocol.codes import problem_status
-from signtusk_realtime.protocol.publications import Publication, decode_publications
+from signtusk_realtime.protocol.publications import Publication, decode_publications, weight
 from tests.support.samples import KINDS, sample, sample_event
 
 DEPTH, EVENTS, BYTES = 32, 5, 2000
@@ -45,6 +46,15 @@ def test_the_digest_is_of_the_value_as_sent() -> None:
     explicit = sample("notification", priority="medium")
     assert read(without)[0][0].event == read(explicit)[0][0].event
     assert read(without)[0][0].digest != read(explicit)[0][0].digest
+
+
+def test_what_takes_long_to_read_weighs_much() -> None:
+    """A hundred plain events are read at once; many small values, or a thousand events, aside."""
+    plain = json.dumps([sample("document_update")] * 100).encode()
+    assert weight(plain) < LARGE_BYTES
+    assert weight(json.dumps([sample("document_update")] * 1000).encode()) >= LARGE_BYTES
+    assert weight(b'{"payload":{"x":[' + b"{}," * 3000 + b"{}]}}") >= LARGE_BYTES
+    assert weight(b'"' + b"x" * (256 << 10) + b'"') >= LARGE_BYTES
 
 
 def test_so_many_and_so_large() -> None:

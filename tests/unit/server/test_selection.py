@@ -94,3 +94,10 @@ def test_what_is_unknown_is_told_with_what_is_known(name: str, known: str) -> No
         with pytest.raises(InvalidInput) as refusal:
             parse(**{name: value})
         assert refusal.value.message.startswith(f"unknown value {value[:64]!r}; known are {known}, ")
+
+
+def test_what_a_stranger_sends_is_counted_before_it_is_read() -> None:
+    """The query of an event stream is read before it is known who asks."""
+    with pytest.raises(InvalidInput, match="more than 150 values") as refused:
+        parse(subscriptions="[" + "{}," * 20_000 + "{}]")
+    assert refused.value.code == "invalid_parameter"

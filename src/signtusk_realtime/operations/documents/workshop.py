@@ -16,9 +16,12 @@ T = TypeVar("T")
 LARGE_BYTES: Final = 32 << 10
 """What is done with so much may take some milliseconds."""
 
+THREADS: Final = 2
+"""So that nobody waits for one who brings much; more would only share the same interpreter."""
+
 
 class Workshop:
-    """See the module. Ended by `close`. `executor`: in place of the thread, of which it has one."""
+    """See the module. Ended by `close`. `executor`: in place of its threads, of which it has THREADS."""
 
     def __init__(self, executor: Executor | None = None) -> None:
         self._executor = executor
@@ -28,11 +31,11 @@ class Workshop:
         if size < LARGE_BYTES:
             return work()
         if self._executor is None:
-            self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="documents")
+            self._executor = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="documents")
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)
 
     def close(self) -> None:
-        """Let go of the thread."""
+        """Let go of the threads."""
         if self._executor is not None:
             self._executor.shutdown(wait=True, cancel_futures=True)
             self._executor = None

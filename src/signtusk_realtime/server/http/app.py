@@ -110,7 +110,7 @@ class HttpApi:
     ) -> None:
         probes = Health(health, is_stopping, version)
         authenticator = verbs.authenticate
-        events = PublishEvents(verbs.publish, authenticator, limits)
+        events = PublishEvents(verbs.publish, authenticator, limits, verbs.documents.workshop)
         readers = None if part is Part.ADMINISTRATION else authenticator
         figures = ReadMetrics(metrics, readers, version, verbs.documents.statistics)
         access = Access(verbs, limits)

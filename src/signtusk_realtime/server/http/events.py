@@ -1,10 +1,12 @@
 """`POST /api/realtime/events`.
 
 Owns: the form of the call.   Not: who may publish what (operations/publish.py), the form of events (protocol/publications.py).
-Order: credentials, form of the head, the body; so that nobody sends 8 MiB to be told that he is unknown.
+Order: credentials, the scope, form of the head, the body; so that nobody sends 8 MiB to be told that he is unknown, or has them read.
 """
 
 from __future__ import annotations
+
+from functools import partial
 
 from msgspec import Struct
 from starlette.requests import Request
@@ -12,10 +14,11 @@ from starlette.responses import Response
 
 from signtusk_realtime.errors import RealtimeError
 from signtusk_realtime.operations.authenticate import Authenticate
+from signtusk_realtime.operations.documents.workshop import Workshop
 from signtusk_realtime.operations.publish import Publish, PublishResult, check_key
 from signtusk_realtime.protocol import json
 from signtusk_realtime.protocol.handshake import Headers
-from signtusk_realtime.protocol.publications import Publication, decode_publications
+from signtusk_realtime.protocol.publications import Publication, decode_publications, weight
 from signtusk_realtime.server.entrance import ServerLimits
 from signtusk_realtime.server.http.bodies import JSON, bounded_body, check_media_type
 from signtusk_realtime.server.request import IDENTITY_PARAMETERS, credentials_of, parse_query, single_header
@@ -31,7 +34,8 @@ class Published(Struct, frozen=True):
 class PublishEvents:
     """See the module."""
 
-    def __init__(self, publish: Publish, authenticator: Authenticate, limits: ServerLimits) -> None:
+    def __init__(self, publish: Publish, authenticator: Authenticate, limits: ServerLimits, workshop: Workshop) -> None:
+        self._workshop = workshop
         self._publish = publish
         self._authenticator = authenticator
         self._limits = limits
@@ -52,15 +56,20 @@ class PublishEvents:
         headers: Headers = request.scope["headers"]
         query = parse_query(request.scope["query_string"], IDENTITY_PARAMETERS)
         identity = await self._authenticator.authenticate(credentials_of("publish", headers, query))
+        self._publish.check_scope(identity)
         check_media_type(headers)
         key = _idempotency_key(headers)
         limits = self._limits
-        publications, is_batch = decode_publications(
-            await bounded_body(request, limits.body_bytes),
+        body = await bounded_body(request, limits.body_bytes)
+        decode = partial(
+            decode_publications,
+            body,
             depth=limits.json_depth,
             max_events=limits.batch,
             max_payload_bytes=limits.payload_bytes,
         )
+        # Aside if it is much: the loop goes on meanwhile.
+        publications, is_batch = await self._workshop.do(decode, size=weight(body))
         # The body may have taken a minute to come.
         self._authenticator.check(identity)
         return identity, publications, is_batch, key
