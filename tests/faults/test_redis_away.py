@@ -11,7 +11,7 @@ import pytest
 
 from signtusk_realtime.engines.redis import RedisEngine
 from signtusk_realtime.errors import ConfigurationError, Unavailable
-from signtusk_realtime.events.log import ORIGIN_TAG, Commit, Position
+from signtusk_realtime.events.log import ORIGIN_TAG, Commit, Committed, LogName, Position
 from tests.support.engines import LOG, OTHER, RecordingSink, draft, events, publish, read_all
 from tests.support.losses import Load
 from tests.support.polling import until
@@ -23,7 +23,8 @@ pytestmark = pytest.mark.real_time
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Valkey]:
     # With `everysec` what was answered may stand in its memory only, for as long as the disk is busy.
-    with running(Valkey(("appendonly", "yes"), ("appendfsync", "always"), folder=tmp_path)) as server:
+    options = (("appendonly", "yes"), ("appendfsync", "always"), ("repl-diskless-sync-delay", "0"))
+    with running(Valkey(*options, folder=tmp_path)) as server:
         yield server
 
 
@@ -95,7 +96,7 @@ async def test_while_it_is_away_nothing_is_answered(server: Valkey, nodes: Nodes
 async def test_what_no_replica_has_is_neither_answered_nor_shown(server: Valkey, nodes: Nodes) -> None:
     """Nor read: it could still vanish. When the replica goes on, what it then has is shown without anybody repeating it."""
     (here, sink), (there, other) = nodes
-    with running(Valkey(("replicaof", f"127.0.0.1 {server.port}"), ("repl-diskless-sync-delay", "0"))) as replica:
+    with running(Valkey(("replicaof", f"127.0.0.1 {server.port}"))) as replica:
         for engine, _ in nodes:
             await engine.follow(LOG)
             await until(partial(_has_replicas, engine), within_s=20)
@@ -117,6 +118,40 @@ async def test_what_no_replica_has_is_neither_answered_nor_shown(server: Valkey,
     assert len(sink.entries()) == 3
 
 
+async def test_a_copy_is_whole_when_it_has_what_was_answered_without_it(server: Valkey, nodes: Nodes) -> None:
+    """A server streams to its replica before that has read what it copied. Until it has, answers exist once, and health says so."""
+    (here, _), _ = nodes
+    options = (
+        ("replicaof", f"127.0.0.1 {server.port}"),
+        ("key-load-delay", "4000"),
+    )
+    replica = Valkey(*options)
+    with running(replica):
+        for engine, _ in nodes:
+            await until(partial(_has_replicas, engine), within_s=20)
+        await until_health(nodes, "ok")
+        for number in range(40):
+            await here.commit(LogName(f"org{number}"), events("a"))
+        replica.kill()
+        replica.forget()
+        await until_health(nodes, "degraded")
+        alone = await here.commit(LOG, events("alone"))
+        starting = asyncio.create_task(asyncio.to_thread(replica.start))
+        await until(partial(_streams, server), within_s=20)
+        await until_health(nodes, "ok")
+        await starting
+        assert isinstance(alone, Committed)
+        # Compared as they lie: the replica is asked as it is at this moment.
+        meta = here._keys.log(LOG).meta
+        assert replica.call("HGETALL", meta) == server.call("HGETALL", meta) != []
+
+
+async def _streams(server: Valkey) -> bool:
+    role = await asyncio.to_thread(server.call, "ROLE")
+    assert isinstance(role, list)
+    return bool(role[2])
+
+
 async def test_with_fewer_replicas_than_demanded_nothing_is_written(server: Valkey) -> None:
     """Who would rather not publish than answer with one copy: refused before anything is stored; read as before; and again when it is back."""
     engine, sink = RedisEngine([server.url], min_replicas=1), RecordingSink()
@@ -124,8 +159,10 @@ async def test_with_fewer_replicas_than_demanded_nothing_is_written(server: Valk
     try:
         with pytest.raises(Unavailable, match="has 0 replicas, and redis_min_replicas is 1"):
             await engine.commit(LOG, events("a"))
-        with running(Valkey(("replicaof", f"127.0.0.1 {server.port}"), ("repl-diskless-sync-delay", "0"))) as replica:
+        await until_health([(engine, sink)], "degraded")
+        with running(Valkey(("replicaof", f"127.0.0.1 {server.port}"))) as replica:
             await until(partial(_has_replicas, engine), within_s=20)
+            await until_health([(engine, sink)], "ok")
             await engine.follow(LOG)
             await publish(engine, "a")
             replica.kill()
@@ -135,6 +172,7 @@ async def test_with_fewer_replicas_than_demanded_nothing_is_written(server: Valk
             assert [entry.event_id for entry in await read_all(engine)] == ["a"]
             await asyncio.to_thread(replica.start)
             await until(partial(_has_replicas, engine), within_s=20)
+            await until_health([(engine, sink)], "ok")
             assert not (await publish(engine, "b")).placed[0].duplicate
     finally:
         await engine.close()

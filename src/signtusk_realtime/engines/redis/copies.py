@@ -40,7 +40,8 @@ class Copies:
                 due[replica] = None
             else:
                 known = self._due[replica]
-                due[replica] = offset if known is None else known
+                # Nothing acknowledged is said of one that still reads what it copied, also where nothing was ever written.
+                due[replica] = max(offset, 1) if known is None else known
         self._due, self._is_first = due, False
         self.streamed = len(due)
         self.whole = sum(at is not None and acknowledged[replica] >= at for replica, at in due.items())

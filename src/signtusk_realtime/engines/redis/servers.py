@@ -365,7 +365,7 @@ class Servers:
         up = [primary for primary in self._primaries.values() if primary.is_up]
         few = []
         for node_id, primary in self._primaries.items():
-            most = max(self._most_replicas.get(node_id, 0), primary.confirmations)
+            most = max(self._most_replicas.get(node_id, 0), primary.confirmations, self._least)
             self._most_replicas[node_id] = most
             have = min(primary.confirmations, primary.whole)
             if have < most:

@@ -37,6 +37,15 @@ def test_who_comes_back_has_to_catch_up() -> None:
     assert told(copies, role(9000, a=2600)) == (1, 1)
 
 
+def test_who_has_acknowledged_nothing_is_not_whole() -> None:
+    """Of a server that was never written to a replica has everything, once it is there to say so."""
+    copies = Copies()
+    assert told(copies, role(0)) == (0, 0)
+    assert told(copies, role(0, a=0)) == (1, 0)
+    assert told(copies, role(0, a=0)) == (1, 0)
+    assert told(copies, role(14, a=14)) == (1, 1)
+
+
 def test_each_replica_has_its_own_measure() -> None:
     """One that was there all the time is not measured by one that comes; one that goes has to catch up anew."""
     copies = Copies()
