@@ -17,7 +17,7 @@ from signtusk_realtime.errors import InvalidInput, Unauthenticated
 from signtusk_realtime.events.ids import ID_RULE, RESERVED_ORGANIZATIONS, Id, is_id
 from signtusk_realtime.events.subscriptions import SubscriptionType
 from signtusk_realtime.protocol import json
-from signtusk_realtime.sessions.identity import ADMINISTER, ANY_ORGANIZATION, PUBLISH, Grant, Identity
+from signtusk_realtime.sessions.identity import ADMINISTER, ANY_ORGANIZATION, PUBLISH, Grant, Identity, latest_issue_s
 
 CLAIMS_DEPTH: Final = 32
 LAST_SECOND: Final = 253_402_300_799
@@ -106,13 +106,13 @@ def _check_times(claims: _Claims, leeway_ms: int, now_ms: int) -> int:
 def _issued_at(claims: _Claims, leeway_ms: int, now_ms: int) -> int | None:
     """Give the second in which the token was made, if it says so.
 
-    A revocation ends the tokens made up to its second: one that claims a later time than it has would outlive it. Whole seconds are compared,
-    for whoever makes tokens may round.
+    A revocation ends the tokens made up to the latest second that is accepted then: one that claims a later time would outlive it. Whole
+    seconds are compared, for whoever makes tokens may round.
     """
     issued_at = _second(claims, "iat")
     if issued_at is None:
         return None
-    if math.floor(issued_at) > math.ceil((now_ms + leeway_ms) / 1000):
+    if math.floor(issued_at) > latest_issue_s(now_ms, leeway_ms):
         raise Unauthenticated("the token's iat lies in the future")
     return math.floor(issued_at)
 

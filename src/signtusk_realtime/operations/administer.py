@@ -22,13 +22,13 @@ from signtusk_realtime.events.ids import Id, check_organization_id
 from signtusk_realtime.events.instants import format_milliseconds
 from signtusk_realtime.events.log import Key, Record
 from signtusk_realtime.operations.tickets import Tickets
-from signtusk_realtime.sessions.identity import ADMINISTER, ANY_ORGANIZATION, Identity
+from signtusk_realtime.sessions.identity import ADMINISTER, ANY_ORGANIZATION, Identity, latest_issue_s
 
 FULL_RETRY_AFTER_S: Final = 3600
 
 
 class Revocation(Struct, rename="camel", frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What is revoked: exactly one of a user (all tokens issued up to this second), a token by its `jti`, a connection."""
+    """What is revoked: exactly one of a user (all tokens that it may have now), a token by its `jti`, a connection."""
 
     user_id: Id | UnsetType = UNSET
     token_id: Id | UnsetType = UNSET
@@ -74,7 +74,8 @@ _decode: Final = msgspec.json.Decoder(tuple[OpenConnection, ...]).decode
 class Administer:
     """See the module. `node`: this node's name; `now_ms`: wall clock.
 
-    `kept_ms`: how long a token may be good after it was revoked; None if nobody knows.
+    `kept_ms`: how long a token may be good after it was revoked; None if nobody knows. `leeway_ms`: by how much the clocks of those who make
+    tokens may differ.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Administer:
         node: str,
         now_ms: Callable[[], int],
         kept_ms: int | None = None,
+        leeway_ms: int = 0,
     ) -> None:
         self._asking = asking
         self._control = control
@@ -93,6 +95,7 @@ class Administer:
         self._node = node
         self._now_ms = now_ms
         self._kept_ms = kept_ms
+        self._leeway_ms = leeway_ms
         asking.answer(ConnectionsAsked, self._list)
 
     async def revoke(self, identity: Identity, revocation: Revocation) -> RevocationAnswer:
@@ -160,10 +163,11 @@ class Administer:
         )
 
     def _up_to(self, organization_id: str, user_id: str | UnsetType) -> int:
-        """Give the last second whose tokens end. Another node's clock may be ahead: what it revoked stays so."""
+        """Give the last second whose tokens end: the latest of which one is accepted now. Another node's clock may be ahead: what it revoked stays so."""
         if isinstance(user_id, UnsetType):
             return 0
-        return max(self._now_ms() // 1000, self._control.revoked_up_to(organization_id, user_id))
+        latest = latest_issue_s(self._now_ms(), self._leeway_ms)
+        return max(latest, self._control.revoked_up_to(organization_id, user_id))
 
     async def _end(
         self, notice: Notice, *, put: tuple[Record, ...] = (), delete: tuple[Key, ...] = ()

@@ -88,6 +88,7 @@ def make_verbs(
     opened: Callable[[Connection], None] = lambda connection: None,
     authorizer: Authorizer | None = None,
     revocations_kept_ms: int | None = None,
+    leeway_ms: int = 0,
     registry: Registry | None = None,
     presence_leave_ms: int = LEAVE_MS,
 ) -> Verbs:
@@ -161,7 +162,9 @@ def make_verbs(
         presence=presence,
         signals=signals,
         tickets=tickets,
-        administer=Administer(asking, control, tickets, node=node, now_ms=now_ms, kept_ms=revocations_kept_ms),
+        administer=Administer(
+            asking, control, tickets, node=node, now_ms=now_ms, kept_ms=revocations_kept_ms, leeway_ms=leeway_ms
+        ),
         negotiate=Negotiate(registry, tickets),
         nodes=registry,
         asking=asking,

@@ -46,7 +46,7 @@ from signtusk_realtime.service.listeners import Callback, Listeners
 from signtusk_realtime.service.mount import make_doors
 from signtusk_realtime.service.rooms import Rooms, begin, wall_ms
 from signtusk_realtime.service.scaling import ScalingConfig, combined
-from signtusk_realtime.sessions.identity import Identity
+from signtusk_realtime.sessions.identity import Identity, latest_issue_s
 
 if TYPE_CHECKING:
     from signtusk_realtime.server.asgi import Mount
@@ -239,7 +239,9 @@ class RealtimeService:
         The application hands what comes in to `receive`, and says `disconnect` when it has ended. `metadata` comes back with the events
         of `on`. Raises: InvalidInput for ids that are none, or an object without `send` or `close`; Unavailable if nothing runs.
         """
-        return self.rooms.handed.socket(socket, _member(user_id, organization_id, teams), metadata)
+        return self.rooms.handed.socket(
+            socket, _member(user_id, organization_id, teams, self.settings.auth.leeway), metadata
+        )
 
     def handle_sse_connection(
         self,
@@ -254,7 +256,9 @@ class RealtimeService:
 
         Raises: as `handle_websocket_connection`.
         """
-        return self.rooms.handed.response(response, _member(user_id, organization_id, teams), metadata)
+        return self.rooms.handed.response(
+            response, _member(user_id, organization_id, teams, self.settings.auth.leeway), metadata
+        )
 
     async def receive(self, connection_id: str, text: str | bytes | bytearray | memoryview) -> bool:
         """Act on a message that came in; say whether the connection is still open. A client that does not read its answers is waited for."""
@@ -297,7 +301,7 @@ class RealtimeService:
 
         Raises: InvalidInput (ids that are none), LimitExceeded (no node has room), Unavailable (also: nobody said how it is reached).
         """
-        return await self.rooms.verbs.negotiate(_member(user_id, organization_id, teams))
+        return await self.rooms.verbs.negotiate(_member(user_id, organization_id, teams, self.settings.auth.leeway))
 
     # ---- what it tells of itself
 
@@ -396,12 +400,16 @@ def _has_stopped(loop: asyncio.AbstractEventLoop | None) -> bool:
     return loop is None or loop.is_closed()
 
 
-def _member(user_id: str, organization_id: str, teams: Sequence[str]) -> Identity:
-    """Make the identity of a user the application vouches for: as of now, so that a revocation ends what is open and bars nobody for ever."""
+def _member(user_id: str, organization_id: str, teams: Sequence[str], leeway_ms: int) -> Identity:
+    """Make the identity of a user the application vouches for: as of now, so that a revocation ends what is open and bars nobody for ever.
+
+    As late as a token may say: a revocation ends all up to then, and who is vouched for in a later second is not meant by it.
+    """
     check_id(user_id, path=("userId",))
     check_organization_id(organization_id, path=("organizationId",))
     if isinstance(teams, str) or not isinstance(teams, Sequence):
         raise InvalidInput(f"a list of ids is expected, not {type(teams).__name__}", path=("teams",))
     for team in teams:
         check_id(team, path=("teams",))
-    return Identity(user_id=user_id, organization_id=organization_id, teams=tuple(teams), issued_at=wall_ms() // 1000)
+    issued_at = latest_issue_s(wall_ms(), leeway_ms)
+    return Identity(user_id=user_id, organization_id=organization_id, teams=tuple(teams), issued_at=issued_at)

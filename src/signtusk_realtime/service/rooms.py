@@ -171,6 +171,7 @@ def _furnished(
         opened=telling.opened,
         authorizer=authorizer,
         revocations_kept_ms=_revocations_kept_ms(settings),
+        leeway_ms=settings.auth.leeway,
         presence_leave_ms=settings.presence_leave_delay,
     )
     handed = HandedIn(
@@ -226,7 +227,7 @@ def _pages(settings: Settings) -> AllowedOrigins:
 
 def _authenticator(settings: Settings, begun: AsyncExitStack) -> Authenticator:
     if settings.auth.mode == "development":
-        return DevelopmentAuthenticator()
+        return DevelopmentAuthenticator(leeway_ms=settings.auth.leeway)
     from signtusk_realtime.service.tokens import make_authenticator  # noqa: PLC0415 - only who has keys loads what they need
 
     return make_authenticator(settings.auth, begun)

@@ -7,6 +7,7 @@ Rule: the organization stands here and nowhere else; no operation takes one from
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from msgspec import Struct
@@ -15,6 +16,15 @@ PUBLISH: Final = "realtime:publish"
 ADMINISTER: Final = "realtime:admin"
 ANY_ORGANIZATION: Final = "*"
 """A service's organization: it names one per event, may publish announcements, opens no connection and reads nothing."""
+
+
+def latest_issue_s(now_ms: int, leeway_ms: int = 0) -> int:
+    """Give the latest second, since 1970, in which a token may say that it was made, if it is to be accepted now.
+
+    A revocation of a user ends the tokens made up to then. Invariant: both ask here; a token that is accepted and lies beyond the revocation's
+    bound would outlive it. `leeway_ms`: by how much clocks may differ. Rounded up, for whoever makes tokens may round.
+    """
+    return math.ceil((now_ms + leeway_ms) / 1000)
 
 
 class Grant(Struct, rename="camel", frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):

@@ -25,7 +25,7 @@ async def test_from_the_query() -> None:
         organization_id="org123",
         teams=("a", "b"),
         scopes=frozenset({PUBLISH, ADMINISTER}),
-        issued_at=1000,
+        issued_at=1001,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import count
@@ -9,6 +10,7 @@ from itertools import count
 import pytest
 from msgspec import structs
 
+from signtusk_realtime.auth.claims import ClaimRules, read_identity
 from signtusk_realtime.cluster import control as rules
 from signtusk_realtime.cluster.asking import Asking
 from signtusk_realtime.cluster.control import ENDED_KEPT, Control
@@ -31,12 +33,13 @@ ADMIN = member("admin")
 class Office:
     """Revokes, at a time that is told. `kept_ms`: how long tokens may live, None: for any time."""
 
-    def __init__(self, engine: MemoryEngine, kept_ms: int | None) -> None:
+    def __init__(self, engine: MemoryEngine, kept_ms: int | None, leeway_ms: int = 0) -> None:
         self.now_ms = 1_800_000_000_000
         self.control = Control(engine, now_ms=lambda: self.now_ms)
         self.administer: Administer
         self._engine = engine
         self._kept_ms = kept_ms
+        self._leeway_ms = leeway_ms
 
     def open(self, hub: Hub) -> None:
         numbers = count()
@@ -50,6 +53,7 @@ class Office:
             node="node",
             now_ms=lambda: self.now_ms,
             kept_ms=self._kept_ms,
+            leeway_ms=self._leeway_ms,
         )
 
     async def revoke(self, identity: Identity = ADMIN, **what: str) -> None:
@@ -60,9 +64,9 @@ class Office:
 
 
 @asynccontextmanager
-async def office(kept_ms: int | None = None) -> AsyncIterator[Office]:
+async def office(kept_ms: int | None = None, leeway_ms: int = 0) -> AsyncIterator[Office]:
     engine = MemoryEngine()
-    it = Office(engine, kept_ms)
+    it = Office(engine, kept_ms, leeway_ms)
     async with started_node(engine=engine, controlled=it.control.controlled) as node:
         await it.control.start(node.hub)
         it.open(node.hub)
@@ -158,3 +162,16 @@ async def test_what_is_revoked_for_good_is_so_though_it_had_an_end() -> None:
         await it.revoke(token_id="t3")
         assert it.refuses(token_id="t1")
         assert it.refuses(token_id="t2")
+
+
+@pytest.mark.parametrize(("leeway_ms", "ahead_s"), [(0, 1), (60_000, 30), (60_000, 61)])
+async def test_a_revocation_ends_every_token_that_is_accepted_at_its_moment(leeway_ms: int, ahead_s: int) -> None:
+    """Also one whose `iat` lies ahead, as far as `auth.leeway` and a second's rounding let it; one of the second after that is another."""
+    async with office(leeway_ms=leeway_ms) as it:
+        it.now_ms += 500
+        claims = {"sub": "ada", "org": "org123", "iat": it.now_ms // 1000 + ahead_s, "exp": it.now_ms // 1000 + 3600}
+        accepted = read_identity(json.dumps(claims).encode(), ClaimRules(leeway_ms=leeway_ms), it.now_ms)
+        await it.revoke(user_id="ada")
+        assert it.control.is_revoked(accepted)
+        later = (it.now_ms + leeway_ms) // 1000 + 2
+        assert not it.control.is_revoked(structs.replace(accepted, issued_at=later))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from signtusk_realtime.cluster.notices import Revoked
 from signtusk_realtime.config import AuthSettings, Settings
 from signtusk_realtime.errors import Unauthenticated
 from signtusk_realtime.operations.administer import Revocation
-from signtusk_realtime.service import RealtimeService
+from signtusk_realtime.service import RealtimeService, realtime
 from signtusk_realtime.sessions.identity import ADMINISTER, Identity
 from tests.support.server import until
 
@@ -55,6 +56,18 @@ async def test_a_revocation_bars_nobody_for_whom_the_application_vouches_later()
         service.handle_websocket_connection(socket, "u", "o")
         await until(lambda: socket.is_told)
         assert (socket.types, socket.closed) == (["connected"], None)
+        assert await by_ticket(service, (await service.negotiate("u", "o")).ticket) == "u"
+
+
+async def test_clocks_that_may_differ_bar_nobody_for_whom_the_application_vouches(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A revocation ends tokens as far ahead as `auth.leeway` accepts them; who is vouched for in the next second is not meant."""
+    settings = replace(SETTINGS, auth=AuthSettings(mode="jwt", secret="x" * 32, leeway=60_000))
+    async with RealtimeService(settings=settings) as service:
+        await service.rooms.verbs.administer.revoke(ADMIN, Revocation(user_id="u"))
+        after = realtime.wall_ms() + 1000
+        monkeypatch.setattr(realtime, "wall_ms", lambda: after)
         assert await by_ticket(service, (await service.negotiate("u", "o")).ticket) == "u"
 
 
