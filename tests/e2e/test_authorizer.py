@@ -8,6 +8,9 @@ from contextlib import AsyncExitStack
 
 import pytest
 
+from signtusk_realtime.engines.memory import MemoryEngine
+from signtusk_realtime.errors import Unauthenticated
+from signtusk_realtime.events.log import LogName, Page
 from signtusk_realtime.events.subscriptions import Filters, Subscription
 from signtusk_realtime.operations.authorize import KEPT_S, TIMEOUT_S, Authorize
 from signtusk_realtime.server.gate import MOST_UNDER_WAY
@@ -156,3 +159,100 @@ async def test_an_answer_counts_for_a_minute_at_most() -> None:
     now += KEPT_S
     await authorize.allowed(WHO, wanted)
     assert len(authorizer.asked) == 4
+
+
+# ---- while the application is asked
+
+
+class Slow:
+    """Says yes once it is let go, to user123; to everybody else at once."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.go = asyncio.Event()
+
+    async def may_subscribe(self, identity: Identity, _: Subscription, /) -> bool:
+        if identity.user_id == "user123":
+            self.asked.set()
+            await self.go.wait()
+        return True
+
+
+async def _revoke(port: int) -> None:
+    body = b'{"userId":"user123","organizationId":"org123"}'
+    answer = await call(port, "POST", "/api/realtime/revocations", {"Content-Type": "application/json"}, body)
+    assert answer.status == 200
+
+
+@pytest.mark.parametrize("path", ["history", "presence", "events"])
+async def test_who_is_revoked_while_the_application_is_asked_is_told_nothing(path: str) -> None:
+    """What is published after the revocation's answer reaches nobody by a call that began before it."""
+    slow = Slow()
+    async with serving(authorizer=slow) as it, await Peer.connect(it.port) as peer:
+        await peer.send(request("GET", f"/api/realtime/{path}?{IDENTITY}"))
+        await slow.asked.wait()
+        await _revoke(it.port)
+        await publish(it.port, sample("document_update", id="late"))
+        slow.go.set()
+        answer = await peer.answer()
+        assert (answer.status, answer.code) == (401, "unauthenticated")
+        assert b"late" not in answer.body
+
+
+async def test_who_expires_while_the_application_is_asked_is_told_nothing() -> None:
+    """The end of a token counts like its revocation; what the application says of it then is not heeded."""
+    ended = [False]
+
+    def holds(_: Identity) -> None:
+        if ended[0]:
+            raise Unauthenticated("the token's time is over")
+
+    async def answer(_: Subscription) -> bool:
+        ended[0] = True
+        return True
+
+    authorize = Authorize(Asked(answer), monotonic_s=lambda: 0.0, holds=holds)
+    wanted = (Subscription("document_updates"),)
+    with pytest.raises(Unauthenticated):
+        await authorize.check(WHO, wanted)
+    with pytest.raises(Unauthenticated):
+        await authorize.allowed(WHO, wanted)
+
+
+async def test_who_is_revoked_while_the_log_is_read_is_told_nothing() -> None:
+    """Whether an application is asked or not: a page that was read before the revocation is not handed out after it."""
+    reading, go = asyncio.Event(), asyncio.Event()
+
+    class SlowLog(MemoryEngine):
+        async def read(self, log: LogName, after: int, max_bytes: int) -> Page:
+            if log == "org123":
+                reading.set()
+                await go.wait()
+            return await super().read(log, after, max_bytes)
+
+    async with serving(engine=SlowLog()) as it, await Peer.connect(it.port) as peer:
+        await peer.send(request("GET", f"/api/realtime/history?{IDENTITY}"))
+        await reading.wait()
+        await _revoke(it.port)
+        go.set()
+        assert (await peer.answer()).code == "unauthenticated"
+
+
+async def test_a_signal_of_who_is_revoked_while_the_application_is_asked_reaches_nobody() -> None:
+    """The connection is closed, and what it had sent goes no further."""
+    slow = Slow()
+    async with (
+        serving(authorizer=slow) as it,
+        await WebSocketPeer.open(it.port, "userId=other&organizationId=org123") as other,
+        await WebSocketPeer.open(it.port) as peer,
+    ):
+        await other.subscribe(OPEN)
+        await peer.ask({"type": "signal", "signal": "typing", "documentId": "open"})
+        await slow.asked.wait()
+        await _revoke(it.port)
+        assert await peer.closed() == (4504, "revoked")
+        slow.go.set()
+        await other.ask({"type": "signal", "signal": "typing", "documentId": "open"})
+        await other.ask({"type": "ping"})
+        assert (await other.message())["type"] == "pong"
+        assert it.hub.counters.signals == 1

@@ -3,6 +3,8 @@
 Owns: the time limit, how long an answer counts, what silence means.   Not: the answers (auth/authorizer.py), grants (sessions).
 Rule 1: asked at subscribe, at refresh, and before anything is replayed or read from the history.
 Rule 2: an error, or no answer in time, means no, and is not remembered. An answer counts for at most 60 s.
+Rule 3: an application may take seconds to answer, and a token may be revoked or end meanwhile: then the answer is not heeded. Who reads after that
+looks again before he answers (`look_again`).
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from signtusk_realtime.auth.authorizer import Authorizer
-from signtusk_realtime.errors import Forbidden
+from signtusk_realtime.errors import Forbidden, Unauthenticated
 from signtusk_realtime.events.subscriptions import Subscription
 from signtusk_realtime.sessions.entitlement import weigh, weigh_rights
 from signtusk_realtime.sessions.identity import Identity
@@ -32,7 +34,10 @@ _Key = tuple[Identity, Subscription]
 
 
 class Authorize:
-    """See the module. `monotonic_s`: a clock that never goes back; `kept_s`: how long an answer counts, at most 60."""
+    """See the module. `monotonic_s`: a clock that never goes back; `kept_s`: how long an answer counts, at most 60.
+
+    `holds`: passes if an identity that was let in before still is, else raises Unauthenticated.
+    """
 
     def __init__(
         self,
@@ -41,7 +46,9 @@ class Authorize:
         monotonic_s: Callable[[], float],
         timeout_s: float = TIMEOUT_S,
         kept_s: float = KEPT_S,
+        holds: Callable[[Identity], None] = lambda identity: None,
     ) -> None:
+        self._holds = holds
         self._authorizer = authorizer
         self._monotonic_s = monotonic_s
         self._timeout_s = timeout_s
@@ -53,8 +60,15 @@ class Authorize:
         """Whether there is an authorizer at all; without one everything is allowed."""
         return self._authorizer is not None
 
+    def look_again(self, identity: Identity) -> None:
+        """Pass if this identity still holds, where time has passed since it was let in. Raises: Unauthenticated (invalid_token)."""
+        try:
+            self._holds(identity)
+        except Unauthenticated as error:
+            raise Unauthenticated(error.message, code="invalid_token") from None
+
     async def check(self, identity: Identity, subscriptions: Sequence[Subscription]) -> None:
-        """Pass if every one is allowed. Raises: Forbidden, with `path` (index,) of the first that is not."""
+        """Pass if every one is allowed. Raises: Forbidden, with `path` (index,) of the first that is not; Unauthenticated, as `look_again`."""
         for index, allowed in enumerate(await self._ask_all(identity, subscriptions)):
             if not allowed:
                 raise Forbidden(
@@ -62,7 +76,7 @@ class Authorize:
                 )
 
     async def allowed(self, identity: Identity, subscriptions: Sequence[Subscription]) -> tuple[Subscription, ...]:
-        """Give those that are allowed."""
+        """Give those that are allowed. Raises: Unauthenticated, as `look_again`."""
         answers = await self._ask_all(identity, subscriptions)
         return tuple(s for s, allowed in zip(subscriptions, answers, strict=True) if allowed)
 
@@ -70,7 +84,9 @@ class Authorize:
         authorizer = self._authorizer
         if authorizer is None:
             return [True] * len(subscriptions)
-        return await asyncio.gather(*(self._ask(authorizer, identity, s) for s in subscriptions))
+        answers = await asyncio.gather(*(self._ask(authorizer, identity, s) for s in subscriptions))
+        self.look_again(identity)
+        return answers
 
     async def _ask(self, authorizer: Authorizer, identity: Identity, subscription: Subscription) -> bool:
         key = (identity, subscription)

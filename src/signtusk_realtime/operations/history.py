@@ -58,7 +58,7 @@ class History:
         """Read up to `limit` events after a cursor (absent: from the earliest) that `subscriptions` match (None: all one may see).
 
         The system log is read first, then the organization's; between the two no order is promised.
-        Raises: Forbidden, CursorExpired, Unavailable.
+        Raises: Forbidden, CursorExpired, Unauthenticated (revoked, or expired, meanwhile), Unavailable.
         """
         if identity.is_service:
             raise Forbidden("a service reads nothing")
@@ -74,6 +74,7 @@ class History:
         page: HistoryPage | None = None
         while page is None:
             page = await self._page(identity.organization_id, selection, after, limit)
+        self._authorize.look_again(identity)
         return page
 
     async def _page(self, organization_id: str, selection: Selection, after: str, limit: int) -> HistoryPage | None:

@@ -236,7 +236,8 @@ class Receive:
     async def _signal_if_allowed(self, connection: Connection, message: Signal, signal: SendSignal) -> None:
         try:
             await self._authorize.check(connection.session.identity, (signal.subscription(message),))
-            signal.send(connection, message)
+            if connection.is_open:
+                signal.send(connection, message)
         except RealtimeError as error:
             if connection.is_open:
                 self._refuse(connection, error, message.request_id)

@@ -103,7 +103,8 @@ def make_verbs(
         engine, now_ms=now_ms, monotonic_s=monotonic_s, new_secret=new_secret, lifetime_ms=ticket_lifetime_ms
     )
     documents = make_documents(engine, hub, document_rules, now_ms=now_ms, new_id=new_id, new_secret=new_secret)
-    authorize = Authorize(authorizer, monotonic_s=monotonic_s)
+    authenticate = Authenticate(tokens, tickets, control, now_ms=now_ms)
+    authorize = Authorize(authorizer, monotonic_s=monotonic_s, holds=authenticate.check)
     presence = Presence(
         engine,
         hub,
@@ -116,7 +117,6 @@ def make_verbs(
     documents.moves.connected = presence.connected
     signals = SendSignal(engine, hub)
     subscriptions = Subscriptions(engine, hub, new_id=new_id, subscribed=presence.followed)
-    authenticate = Authenticate(tokens, tickets, control, now_ms=now_ms)
     connect = Connect(
         hub,
         limits=session_limits,

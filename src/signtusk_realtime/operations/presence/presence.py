@@ -257,7 +257,7 @@ class Presence:
     # ---- who asks
 
     async def get(self, identity: Identity, document_id: str | None = None) -> bytes:
-        """Say who is there, of a document or at all, as JSON. Raises: Forbidden, Unavailable."""
+        """Say who is there, of a document or at all, as JSON. Raises: Forbidden, Unauthenticated (revoked, or expired, meanwhile), Unavailable."""
         if identity.is_service:
             raise Forbidden("a service reads nothing")
         if identity.is_guest:
@@ -272,6 +272,7 @@ class Presence:
         if kept is not None and kept[0] == version and now < kept[1] + KEPT_S:
             return kept[2]
         answer = json.encode(await self.of(organization_id, document_id))
+        self._authorize.look_again(identity)
         if watch is not None and watch.version == version:
             # Those who were told that much changed all ask at the same time. What was told since then is not missing: it makes a new version.
             if len(watch.answers) >= MOST_ANSWERS or any(one[0] != version for one in watch.answers.values()):
