@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 
@@ -16,7 +17,19 @@ from signtusk_realtime.operations.authorize import KEPT_S, TIMEOUT_S, Authorize
 from signtusk_realtime.server.gate import MOST_UNDER_WAY
 from signtusk_realtime.sessions.identity import Identity
 from tests.support.samples import sample
-from tests.support.server import IDENTITY, Peer, StreamPeer, WebSocketPeer, call, history, publish, request, serving
+from tests.support.server import (
+    DEADLINE_S,
+    IDENTITY,
+    Answer,
+    Peer,
+    StreamPeer,
+    WebSocketPeer,
+    call,
+    history,
+    publish,
+    request,
+    serving,
+)
 
 OPEN = {"type": "document_updates", "filters": {"documentId": "open"}}
 SECRET = {"type": "document_updates", "filters": {"documentId": "secret"}}
@@ -168,12 +181,16 @@ class Slow:
     """Says yes once it is let go, to user123; to everybody else at once."""
 
     def __init__(self) -> None:
-        self.asked = asyncio.Event()
+        self._asked = asyncio.Event()
         self.go = asyncio.Event()
+
+    async def until_asked(self) -> None:
+        async with asyncio.timeout(DEADLINE_S):
+            await self._asked.wait()
 
     async def may_subscribe(self, identity: Identity, _: Subscription, /) -> bool:
         if identity.user_id == "user123":
-            self.asked.set()
+            self._asked.set()
             await self.go.wait()
         return True
 
@@ -190,7 +207,7 @@ async def test_who_is_revoked_while_the_application_is_asked_is_told_nothing(pat
     slow = Slow()
     async with serving(authorizer=slow) as it, await Peer.connect(it.port) as peer:
         await peer.send(request("GET", f"/api/realtime/{path}?{IDENTITY}"))
-        await slow.asked.wait()
+        await slow.until_asked()
         await _revoke(it.port)
         await publish(it.port, sample("document_update", id="late"))
         slow.go.set()
@@ -248,7 +265,7 @@ async def test_a_signal_of_who_is_revoked_while_the_application_is_asked_reaches
     ):
         await other.subscribe(OPEN)
         await peer.ask({"type": "signal", "signal": "typing", "documentId": "open"})
-        await slow.asked.wait()
+        await slow.until_asked()
         await _revoke(it.port)
         assert await peer.closed() == (4504, "revoked")
         slow.go.set()
@@ -256,3 +273,73 @@ async def test_a_signal_of_who_is_revoked_while_the_application_is_asked_reaches
         await other.ask({"type": "ping"})
         assert (await other.message())["type"] == "pong"
         assert it.hub.counters.signals == 1
+
+
+# ---- documents
+
+EDIT = {"changeId": "c2", "baseVersion": 1, "changes": {"title": "other"}}
+DOCUMENT_CALLS = [
+    ("GET", "documents/{}", None),
+    ("GET", "documents/{}/history", None),
+    ("GET", "documents/{}/conflicts", None),
+    ("POST", "documents/{}/edits", EDIT),
+    ("POST", "documents/{}/transitions", {"to": "completed"}),
+    ("POST", "conflicts/{}/resolve", {"resolution": "merge"}),
+]
+
+
+async def _create(port: int, document: str) -> None:
+    made = sample("document_update", id=f"made-{document}", documentId=document, type="created", changeId="c1")
+    assert (await publish(port, {**made, "changes": {"title": "CANARY"}})).status == 200
+
+
+async def _ask(port: int, method: str, path: str, body: object) -> Answer:
+    content = b"" if body is None else json.dumps(body).encode()
+    return await call(port, method, f"/api/realtime/{path}?{IDENTITY}", {"Content-Type": "application/json"}, content)
+
+
+@pytest.mark.parametrize(("method", "path", "body"), DOCUMENT_CALLS)
+async def test_a_document_that_the_application_closes_is_closed_to_every_call(
+    method: str, path: str, body: object
+) -> None:
+    """It is asked as for the updates of that document, whether that exists or not; another one is open."""
+    authorizer = Asked(_all_but_secret)
+    async with serving(authorizer=authorizer) as it:
+        await _create(it.port, "secret")
+        await _create(it.port, "open")
+        assert authorizer.asked == []
+        refused = await _ask(it.port, method, path.format("secret"), body)
+        assert (refused.status, refused.json()["code"]) == (403, "forbidden")
+        assert b"CANARY" not in refused.body
+        assert {(s.type, s.filters.document_id) for s in authorizer.asked} == {("document_updates", "secret")}
+        assert (await it.verbs.documents.reads.document("org123", "secret", user_id="user123")).version == 1
+        assert (await _ask(it.port, method, path.format("open"), body)).status != 403
+
+
+async def test_an_edit_over_a_websocket_is_asked_about() -> None:
+    """What is closed is answered as a refused edit, in its turn; the connection lives on, and another document is edited."""
+    async with serving(authorizer=Asked(_all_but_secret)) as it, await WebSocketPeer.open(it.port) as peer:
+        await _create(it.port, "secret")
+        await _create(it.port, "open")
+        await peer.message()
+        for document, status in (("secret", "refused"), ("open", "applied")):
+            await peer.ask({"type": "edit", "documentId": document, **EDIT})
+            result = await peer.message()
+            assert (result["type"], result["status"]) == ("edit_result", status)
+            assert result.get("code") == ("forbidden" if status == "refused" else None)
+
+
+async def test_who_is_revoked_while_the_application_is_asked_edits_and_reads_no_document() -> None:
+    """As with everything else that waits for its answer."""
+    for method, path, body in DOCUMENT_CALLS[:4]:
+        slow = Slow()
+        async with serving(authorizer=slow) as it, await Peer.connect(it.port) as peer:
+            await _create(it.port, "open")
+            content = b"" if body is None else json.dumps(body).encode()
+            head = {"Content-Type": "application/json"}
+            await peer.send(request(method, f"/api/realtime/{path.format('open')}?{IDENTITY}", head, content))
+            await slow.until_asked()
+            await _revoke(it.port)
+            slow.go.set()
+            assert (await peer.answer()).code == "unauthenticated"
+            assert (await it.verbs.documents.reads.document("org123", "open", user_id="user123")).version == 1

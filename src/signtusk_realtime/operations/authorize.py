@@ -1,7 +1,8 @@
 """Ask the application's authorizer, where there is one.
 
 Owns: the time limit, how long an answer counts, what silence means.   Not: the answers (auth/authorizer.py), grants (sessions).
-Rule 1: asked at subscribe, at refresh, and before anything is replayed or read from the history.
+Rule 1: asked at subscribe, at refresh, and before anything is replayed, or read from the history; for what is done with a document as for its
+updates (documents/documents.py).
 Rule 2: an error, or no answer in time, means no, and is not remembered. An answer counts for at most 60 s.
 Rule 3: an application may take seconds to answer, and a token may be revoked or end meanwhile: then the answer is not heeded. Who reads after that
 looks again before he answers (`look_again`).

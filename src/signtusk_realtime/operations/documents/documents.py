@@ -1,6 +1,8 @@
 """All that can be done with documents, as one value.
 
 Owns: putting the parts together, who may ask for each.   Not: what each does (its own file).
+Rule: where the application has an authorizer, who may not be told of a document by it may neither read the document nor change it. What is
+published is the application's own and is not asked about.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ from signtusk_realtime.documents.refusals import Refused
 from signtusk_realtime.engines.engine import Engine
 from signtusk_realtime.errors import Forbidden, RealtimeError, Unavailable
 from signtusk_realtime.events.log import LogName
+from signtusk_realtime.events.subscriptions import Filters, Subscription
+from signtusk_realtime.operations.authorize import UNASKED, Authorize
 from signtusk_realtime.operations.documents import access
 from signtusk_realtime.operations.documents.asking import from_client
 from signtusk_realtime.operations.documents.attempt import DocumentRules
@@ -52,6 +56,7 @@ class Documents:
     leases: Leases
     statistics: ConflictStatistics
     workshop: Workshop
+    authorize: Authorize = UNASKED
 
     async def close(self) -> None:
         """Let go of what was begun."""
@@ -62,11 +67,16 @@ class Documents:
     async def edit(
         self, identity: Identity, document_id: str, body: EditBody, *, connection_id: str | None = None, size: int = 0
     ) -> EditOutcome:
-        """Carry a client's edit out, which came in so many bytes; a refusal is an outcome too, also by contention. Raises: Unavailable."""
+        """Carry a client's edit out, which came in so many bytes; a refusal is an outcome too, also by contention.
+
+        Raises: Unauthenticated (revoked, or expired, while the application was asked), Unavailable.
+        """
         try:
             access.check_edit(identity, document_id, "merge" if body.strategy is UNSET else body.strategy)
             if body.document_id is not UNSET and body.document_id != document_id:
                 raise Refused("the body names another document than the path", code="invalid_message")
+            if self.authorize.is_asked:
+                await self._ask(identity, document_id)
             read = partial(from_client, body, document_id, identity.user_id, connection_id=connection_id)
             asking = await self.workshop.do(read, size=size)
         except Forbidden as error:
@@ -83,9 +93,11 @@ class Documents:
         return outcome if access.may_read(identity, document_id) else access.unseen(outcome)
 
     async def resolve(self, identity: Identity, document_id: str, body: ResolveBody) -> ResolveAnswer:
-        """Decide conflicts. Raises: Forbidden, InvalidInput, Refused, Unavailable."""
+        """Decide conflicts. Raises: Forbidden, InvalidInput, Refused, Unauthenticated, Unavailable."""
         resolved_by = identity.user_id if body.resolved_by is UNSET else body.resolved_by
         access.check_resolve(identity, document_id, resolved_by)
+        if self.authorize.is_asked:
+            await self._ask(identity, document_id)
         try:
             return await self.resolves(identity.organization_id, document_id, resolved_by, body)
         except DecisionRefused as error:
@@ -94,31 +106,52 @@ class Documents:
             raise
 
     async def move(self, identity: Identity, document_id: str, body: TransitionBody) -> TransitionAnswer:
-        """Move a document on. Raises: Forbidden, Refused, Unavailable."""
+        """Move a document on. Raises: Forbidden, Refused, Unauthenticated, Unavailable."""
         access.check_move(identity, document_id)
+        if self.authorize.is_asked:
+            await self._ask(identity, document_id)
         return await self.moves(identity.organization_id, document_id, identity.user_id, body)
 
     async def read(
         self, identity: Identity, document_id: str, *, version: int | None = None, client_id: str | None = None
     ) -> DocumentAnswer:
-        """Give a document, as it is or as it was. Raises: Forbidden, Refused, Unavailable."""
+        """Give a document, as it is or as it was. Raises: Forbidden, Refused, Unauthenticated, Unavailable."""
         access.check_read(identity, document_id)
-        return await self.reads.document(
+        if self.authorize.is_asked:
+            await self._ask(identity, document_id)
+        found = await self.reads.document(
             identity.organization_id, document_id, version=version, user_id=identity.user_id, client_id=client_id
         )
+        self.authorize.look_again(identity)
+        return found
 
     async def history(self, identity: Identity, document_id: str, *, after: int, limit: int) -> HistoryAnswer:
-        """Give its versions. Raises: Forbidden, Refused, Unavailable."""
+        """Give its versions. Raises: Forbidden, Refused, Unauthenticated, Unavailable."""
         access.check_read(identity, document_id)
-        return await self.reads.history(identity.organization_id, document_id, after=after, limit=limit)
+        if self.authorize.is_asked:
+            await self._ask(identity, document_id)
+        found = await self.reads.history(identity.organization_id, document_id, after=after, limit=limit)
+        self.authorize.look_again(identity)
+        return found
 
     async def conflicts(
         self, identity: Identity, document_id: str, *, with_decided: bool, after: str | None = None
     ) -> ConflictsAnswer:
-        """Give its conflicts. Raises: Forbidden, InvalidInput (after), Refused, Unavailable."""
+        """Give its conflicts. Raises: Forbidden, InvalidInput (after), Refused, Unauthenticated, Unavailable."""
         access.check_read(identity, document_id)
+        if self.authorize.is_asked:
+            await self._ask(identity, document_id)
         organization_id = identity.organization_id
-        return await self.reads.conflicts(organization_id, document_id, with_decided=with_decided, after=after)
+        found = await self.reads.conflicts(organization_id, document_id, with_decided=with_decided, after=after)
+        self.authorize.look_again(identity)
+        return found
+
+    async def _ask(self, identity: Identity, document_id: str) -> None:
+        """Ask the application. Raises: Forbidden, Unauthenticated (revoked, or expired, meanwhile)."""
+        try:
+            await self.authorize.check(identity, (Subscription("document_updates", Filters(document_id=document_id)),))
+        except Forbidden:
+            raise Forbidden("the application does not allow this document") from None
 
 
 class EditRefused(RealtimeError):
@@ -139,6 +172,7 @@ def make_documents(
     now_ms: Callable[[], int],
     new_id: Callable[[str], str],
     new_secret: Callable[[], str],
+    authorize: Authorize = UNASKED,
 ) -> Documents:
     """Put the parts together. `now_ms`: wall clock; `new_id(prefix)`: a fresh id; `new_secret()`: 128 random bits as text."""
     lanes, workshop = Lanes(), Workshop()
@@ -155,4 +189,5 @@ def make_documents(
         leases=Leases(store, lanes, moves, hub),
         statistics=ConflictStatistics(store, hub.ephemeral),
         workshop=workshop,
+        authorize=authorize,
     )
