@@ -65,6 +65,12 @@ def read_identity(payload: bytes, rules: ClaimRules, now_ms: int) -> Identity:
     grants = _grants(claims)
     if organization_id == ANY_ORGANIZATION and grants is not None:
         raise Unauthenticated("the token is a service's and has grants; only a guest of one organization has")
+    if grants is not None and scopes:
+        # What publishes or administers goes by the scope alone, past the grants.
+        told = " or ".join(sorted(KNOWN_SCOPES))
+        raise Unauthenticated(
+            f"the token has grants and the scope {told}; a guest may do what is granted, and nothing else"
+        )
     issued_at = _issued_at(claims, rules.leeway_ms, now_ms)
     _check_lifetime(issued_at, expires_at - rules.leeway_ms, rules.lifetime_ms)
     return Identity(

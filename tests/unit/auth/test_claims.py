@@ -79,6 +79,15 @@ def test_a_guest() -> None:
     )
 
 
+def test_what_grants_say_is_all_that_a_guest_may() -> None:
+    """A scope of ours beside grants would go past them, so the two refuse the token; another service's scope is none, and does not."""
+    granted = [{"actions": ["subscribe", "edit"], "documentId": "d1"}]
+    assert identity(grants=granted, scope="openid profile").is_guest
+    for scope in (PUBLISH, ADMINISTER, [PUBLISH, ADMINISTER]):
+        with pytest.raises(Unauthenticated, match="nothing else"):
+            identity(grants=granted, scope=scope)
+
+
 def test_no_grants_at_all_are_no_membership() -> None:
     """An empty list is a guest who was granted nothing, and not a member."""
     assert identity(grants=[]).grants == ()

@@ -247,6 +247,15 @@ BAD: Final[dict[str, tuple[str, str]]] = {
     "scope is a number": ("secret", token(scope=1)),
     "scope is an object": ("secret", token(scope={"realtime:admin": True})),
     "a scope is no text": ("secret", token(scope=["realtime:publish", None])),
+    "grants, and the scope to publish": (
+        "secret",
+        token(grants=[{"actions": ["subscribe"], "documentId": "d1"}], scope="realtime:publish"),
+    ),
+    "grants, and the scope to administer": (
+        "secret",
+        token(grants=[{"actions": ["subscribe"], "documentId": "d1"}], scope=["openid", "realtime:admin"]),
+    ),
+    "no grants in a list, and the scope to publish": ("secret", token(grants=[], scope="realtime:publish")),
     "grants are null": ("secret", token(grants=None)),
     "grants are an object": ("secret", token(grants={"actions": ["subscribe"]})),
     "grants without actions": ("secret", token(grants=[{"documentId": "d1"}])),
