@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Mapping
 
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from signtusk_realtime.auth.authenticator import Credentials
-from signtusk_realtime.sessions.identity import PUBLISH, Identity
+from signtusk_realtime.errors import Unauthenticated
+from signtusk_realtime.protocol import codes
+from signtusk_realtime.protocol.codes import Kind
+from signtusk_realtime.sessions.identity import ADMINISTER, PUBLISH, Identity
 from tests.support.samples import sample
-from tests.support.server import IDENTITY, Peer, StreamPeer, WebSocketPeer, call, publish, request, serving, until
+from tests.support.server import (
+    IDENTITY,
+    UPGRADE,
+    Peer,
+    StreamPeer,
+    WebSocketPeer,
+    call,
+    publish,
+    request,
+    serving,
+    until,
+)
 
 METRICS = "/api/realtime/metrics"
 DOCUMENTS = {"type": "document_updates"}
 PREFIX = "signtusk_realtime_"
+OF_THE_PROCESS = ("memoryUsage", "cpuUsage", "requestsRefused")
 
 
 async def figures(port: int) -> Mapping[str, object]:
@@ -38,7 +55,7 @@ async def test_figures_follow_what_happens() -> None:
     """Connections, subscriptions, deliveries, latency and refusals of two WebSockets, an event stream and a publisher."""
     async with serving() as it:
         before = await figures(it.port)
-        assert {name: before[name] for name in before if name not in ("memoryUsage", "cpuUsage")} == {
+        assert {name: before[name] for name in before if name not in OF_THE_PROCESS} == {
             "activeConnections": 0,
             "sseConnections": 0,
             "sseSubscriptions": 0,
@@ -103,6 +120,45 @@ async def test_figures_are_for_administrators() -> None:
         for path in (METRICS, "/metrics"):
             assert (await call(it.port, "GET", f"{path}?{IDENTITY}")).status == 200
             assert (await call(it.port, "GET", f"{path}?names=all")).code == "invalid_parameter"
+
+
+class Suspicious:
+    """Knows `good` and `poor`, who may publish and no more; `mine` alone may read the figures."""
+
+    async def authenticate(self, credentials: Credentials) -> Identity:
+        scopes = {"mine": {ADMINISTER}, "good": {PUBLISH}, "poor": set[str]()}.get(credentials.bearer or "")
+        if scopes is None:
+            raise Unauthenticated("not known")
+        return Identity(user_id="user123", organization_id="org123", scopes=frozenset(scopes))
+
+
+async def test_every_refusal_is_counted_by_its_code() -> None:
+    """Calls, handshakes and event streams, also those that are told by a close code; what is answered is not counted."""
+    mine = {"Authorization": "Bearer mine"}
+    in_band = {**UPGRADE, "Sec-WebSocket-Protocol": "signtusk.v1, bearer.forged"}
+    async with serving(authenticator=Suspicious()) as it:
+
+        async def refused() -> Counter[str]:
+            text = (await call(it.port, "GET", "/metrics", mine)).body.decode()
+            samples = re.findall(r'requests_refused_total\{code="(\w+)"\} (\d+)', text)
+            found = Counter({code: int(count) for code, count in samples})
+            report = (await call(it.port, "GET", METRICS, mine)).json()["requestsRefused"]
+            assert report == found
+            assert found.keys() <= {code.name for code in codes.of_kind(Kind.PROBLEM)}
+            return found
+
+        before = await refused()
+        forged, poor = {"Authorization": "Bearer forged"}, {"Authorization": "Bearer poor"}
+        assert (await call(it.port, "GET", "/api/realtime/history", forged)).status == 401
+        assert (await call(it.port, "GET", "/api/realtime/events", forged)).status == 401
+        assert (await call(it.port, "GET", "/ws", {**UPGRADE, **forged})).status == 401
+        async with await WebSocketPeer.open(it.port, "", in_band) as peer:
+            assert await peer.closed() == (4501, "unauthenticated")
+        assert (await publish(it.port, sample("document_update"), query="", headers=poor)).status == 403
+        assert (await call(it.port, "GET", METRICS, poor)).status == 403
+        assert (await call(it.port, "GET", "/nowhere", mine)).status == 404
+        assert (await call(it.port, "GET", "/api/realtime/history", mine)).status == 200
+        assert await refused() - before == {"unauthenticated": 4, "forbidden": 2, "not_found": 1}
 
 
 async def test_scraping_on_one_connection() -> None:

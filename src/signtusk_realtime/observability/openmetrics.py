@@ -24,6 +24,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from signtusk_realtime.observability.counters import Histogram
 from signtusk_realtime.observability.metrics import Metrics, resident_bytes
+from signtusk_realtime.observability.refusals import REQUESTS_REFUSED
 
 PREFIX: Final = "signtusk_realtime_"
 
@@ -65,6 +66,12 @@ class _Figures(Collector):
             "Connections that ended, by close code; peer: the other side.",
             "code",
             counters.closes,
+        )
+        yield _counters(
+            "requests_refused",
+            "Requests, handshakes and event streams that were refused.",
+            "code",
+            REQUESTS_REFUSED,
         )
         yield _counter("messages_received", "Messages of clients.", counters.messages)
         yield _counters(

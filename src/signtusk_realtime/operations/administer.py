@@ -3,10 +3,12 @@
 Owns: who may, and the commit that makes it so.   Not: acting on it (cluster/control.py), on every node alike.
 Rule 1: the scope `realtime:admin`, in one's own organization; only a service names one, and `*` to revoke services.
 Rule 2: an answer means durable, and done on this node; other nodes that have not said so yet are counted as pending.
+Rule 3: what was done leaves a line in the log: who did it to whom, and how many connections ended by it.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Final
 
@@ -25,6 +27,8 @@ from signtusk_realtime.operations.tickets import Tickets
 from signtusk_realtime.sessions.identity import ADMINISTER, ANY_ORGANIZATION, Identity, latest_issue_s
 
 FULL_RETRY_AFTER_S: Final = 3600
+
+log = logging.getLogger(__name__)
 
 
 class Revocation(Struct, rename="camel", frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -118,19 +122,24 @@ class Administer:
         if isinstance(revocation.connection_id, str):
             # A connection is gone once it is closed, unless a ticket opens it anew.
             ticket = await self._tickets.reopens(organization_id, revocation.connection_id)
-            return await self._end(notice, delete=() if ticket is None else (ticket,))
+            ended = await self._end(notice, delete=() if ticket is None else (ticket,))
+            return _noted("a connection was revoked", identity, notice, ended, connection=revocation.connection_id)
         if not self._control.has_room(notice):
             raise LimitExceeded(
                 f"{MOST_KEPT} revocations are kept for this organization, as many as it may have; with auth.max_token_lifetime they end",
                 retry_after_s=FULL_RETRY_AFTER_S,
             )
         record = Record(REVOCATIONS, key_of(notice), notices.encode(notice), 1, kept_until)
-        return await self._end(notice, put=(record,))
+        ended = await self._end(notice, put=(record,))
+        if isinstance(revocation.user_id, str):
+            return _noted("a user's tokens were revoked", identity, notice, ended, user=revocation.user_id)
+        return _noted("a token was revoked", identity, notice, ended, token_id=str(revocation.token_id))
 
     async def disconnect(self, identity: Identity, user_id: str, organization_id: str | UnsetType = UNSET) -> Closed:
         """Close a user's connections, on every node; the user may come back. Raises: Forbidden, InvalidInput, Unavailable."""
         own = _organization(identity, organization_id)
-        ended = await self._end(Disconnected(organization_id=own, user_id=user_id))
+        notice = Disconnected(organization_id=own, user_id=user_id)
+        ended = _noted("a user's connections were closed", identity, notice, await self._end(notice), user=user_id)
         return Closed(ended.closed, ended.pending_nodes)
 
     async def connections(
@@ -175,6 +184,22 @@ class Administer:
         """Have every node act on a notice that closes connections."""
         told = await self._asking.tell(notice, put=put, delete=delete)
         return RevocationAnswer(closed_in(told), told.pending)
+
+
+def _noted(
+    what: str, identity: Identity, notice: Revoked | Disconnected, ended: RevocationAnswer, **whom: str
+) -> RevocationAnswer:
+    """Leave a line of what an administrator did."""
+    fields = {
+        "by": identity.user_id,
+        "by_organization": identity.organization_id,
+        "organization": notice.organization_id,
+        **whom,
+        "closed": ended.closed,
+        "pending_nodes": ended.pending_nodes,
+    }
+    log.info(what, extra=fields)
+    return ended
 
 
 def _organization(identity: Identity, named: str | UnsetType, *, may_be_any: bool = False) -> str:

@@ -102,7 +102,7 @@ def make_verbs(
     tickets = Tickets(
         engine, now_ms=now_ms, monotonic_s=monotonic_s, new_secret=new_secret, lifetime_ms=ticket_lifetime_ms
     )
-    authenticate = Authenticate(tokens, tickets, control, now_ms=now_ms)
+    authenticate = Authenticate(tokens, tickets, control, now_ms=now_ms, monotonic_s=monotonic_s)
     authorize = Authorize(authorizer, monotonic_s=monotonic_s, holds=authenticate.check)
     documents = make_documents(
         engine, hub, document_rules, now_ms=now_ms, new_id=new_id, new_secret=new_secret, authorize=authorize

@@ -20,6 +20,7 @@ from signtusk_realtime.delivery.connection import Connection
 from signtusk_realtime.delivery.formats import STREAM, TEXTS, Format
 from signtusk_realtime.errors import Forbidden, InvalidInput, RealtimeError, Unauthenticated
 from signtusk_realtime.events.subscriptions import Subscription
+from signtusk_realtime.observability.refusals import REQUESTS_REFUSED
 from signtusk_realtime.operations.connect import Admission
 from signtusk_realtime.protocol import codes, stream
 from signtusk_realtime.protocol.codes import CloseCode
@@ -188,6 +189,7 @@ class AsgiWebSocket(Peer):
 
     async def _refuse_in_band(self, code: CloseCode) -> None:
         """Accept, and say why not by a close code: the only way a browser's page learns of it."""
+        REQUESTS_REFUSED[code.name] += 1
         await self._send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL, "headers": []})
         await self._send({"type": "websocket.close", "code": code.number, "reason": code.name})
 

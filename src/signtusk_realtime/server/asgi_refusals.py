@@ -9,6 +9,7 @@ from typing import Final
 
 from starlette.types import Receive, Scope, Send
 
+from signtusk_realtime.observability.refusals import REQUESTS_REFUSED
 from signtusk_realtime.protocol import codes
 from signtusk_realtime.server.origins import VARY
 from signtusk_realtime.server.problems import MEDIA_TYPE, HeaderPairs, Problem, encode_body
@@ -65,5 +66,6 @@ class Denial:
         if self._has_responses:
             await Response(self._send, DENIAL)(found, extra)
         else:
+            REQUESTS_REFUSED[found.body.code] += 1
             code = _REFUSED.get(found.status, codes.CLOSE_POLICY)
             await self._send({"type": "websocket.close", "code": code.number, "reason": found.body.code})

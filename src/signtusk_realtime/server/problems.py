@@ -1,6 +1,6 @@
 """How a refusal looks over HTTP: RFC 9457 problem details.
 
-Owns: from an error to status, headers and body; the one place that writes problems, for the native ways in and for the HTTP API.
+Owns: from an error to status, headers and body; the one place that writes problems, for the native ways in and for the HTTP API, and counts them.
 Not: which error it is (every other room), the table of codes (protocol/codes.py).
 Rule 1: status and code are those of the table; a code that stands in no row becomes its family's (`_FAMILIES`).
 Rule 2: nothing internal is told: an error that is not ours is a bare `internal`.
@@ -26,6 +26,7 @@ from signtusk_realtime.errors import (
     Unauthenticated,
     Unavailable,
 )
+from signtusk_realtime.observability.refusals import REQUESTS_REFUSED
 from signtusk_realtime.operations.documents.documents import EditRefused
 from signtusk_realtime.operations.documents.moves import MoveRefused
 from signtusk_realtime.operations.documents.resolve import DecisionRefused
@@ -187,7 +188,8 @@ def internal_problem() -> Problem:
 
 
 def encode_body(found: Problem) -> bytes:
-    """Give the body of a problem."""
+    """Give the body of a problem that is about to be answered, and count it: whoever refuses comes by here once."""
+    REQUESTS_REFUSED[found.body.code] += 1
     return json.encode(found.body)
 
 

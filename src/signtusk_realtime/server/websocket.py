@@ -20,6 +20,7 @@ from signtusk_realtime.auth.authenticator import Credentials
 from signtusk_realtime.delivery.connection import Connection
 from signtusk_realtime.delivery.formats import frames_for
 from signtusk_realtime.errors import Forbidden, RealtimeError, Unauthenticated
+from signtusk_realtime.observability.refusals import REQUESTS_REFUSED
 from signtusk_realtime.operations.connect import Admission
 from signtusk_realtime.protocol import codes, frames
 from signtusk_realtime.protocol.codes import CloseCode
@@ -163,6 +164,7 @@ class WebSocket(NativeProtocol):
     def _refuse_in_band(self, upgrade: Upgrade, code: CloseCode) -> None:
         """Upgrade, and say why not by a close frame: the only way a browser's page learns of it."""
         if self._state == _ADMITTING:
+            REQUESTS_REFUSED[code.name] += 1
             self._early = None
             self._reader = self._reader_of(upgrade)
             self._transport.write(upgrade.response(self._entrance.always))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import count
@@ -18,7 +19,7 @@ from signtusk_realtime.cluster.nodes import Node
 from signtusk_realtime.cluster.registry import Registry
 from signtusk_realtime.delivery.hub import Hub
 from signtusk_realtime.engines.memory import MemoryEngine
-from signtusk_realtime.errors import LimitExceeded
+from signtusk_realtime.errors import Forbidden, LimitExceeded
 from signtusk_realtime.operations.administer import Administer, Revocation
 from signtusk_realtime.operations.tickets import Tickets
 from signtusk_realtime.sessions.identity import Identity
@@ -175,3 +176,24 @@ async def test_a_revocation_ends_every_token_that_is_accepted_at_its_moment(leew
         assert it.control.is_revoked(accepted)
         later = (it.now_ms + leeway_ms) // 1000 + 2
         assert not it.control.is_revoked(structs.replace(accepted, issued_at=later))
+
+
+async def test_what_an_administrator_does_leaves_a_line(caplog: pytest.LogCaptureFixture) -> None:
+    """One for each act: who did it, in which organization, to whom, and what ended by it; what is refused leaves none."""
+    caplog.set_level(logging.INFO, logger="signtusk_realtime.operations.administer")
+    async with office() as it:
+        await it.revoke(user_id="ada")
+        await it.revoke(token_id="t1")
+        await it.revoke(connection_id="sse_1")
+        await it.administer.disconnect(ADMIN, "bob")
+        with pytest.raises(Forbidden):
+            await it.revoke(structs.replace(ADMIN, scopes=frozenset()), user_id="eve")
+    always = {"by": "admin", "by_organization": "org123", "organization": "org123", "closed": 0, "pending_nodes": 0}
+    names = {"user", "token_id", "connection", *always}
+    told = [(line.getMessage(), {k: v for k, v in vars(line).items() if k in names}) for line in caplog.records]
+    assert told == [
+        ("a user's tokens were revoked", {**always, "user": "ada"}),
+        ("a token was revoked", {**always, "token_id": "t1"}),
+        ("a connection was revoked", {**always, "connection": "sse_1"}),
+        ("a user's connections were closed", {**always, "user": "bob"}),
+    ]

@@ -11,6 +11,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from signtusk_realtime.observability.counters import Counters
 from signtusk_realtime.observability.metrics import Metrics
 from signtusk_realtime.observability.openmetrics import PREFIX, OpenMetrics
+from signtusk_realtime.observability.refusals import REQUESTS_REFUSED
 from signtusk_realtime.protocol import codes
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "metrics.md"
@@ -33,7 +34,7 @@ def test_all_names_are_ours() -> None:
     assert text.endswith("# EOF\n")
 
 
-def test_every_number_is_told() -> None:
+def test_every_number_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Counters, gauges and histograms as they stand."""
     counters = Counters()
     counters.connected("sse")
@@ -43,6 +44,7 @@ def test_every_number_is_told() -> None:
     counters.publications, counters.messages, counters.events, counters.deliveries = 11, 12, 13, 14
     counters.publications_refused["invalid_event"] += 4
     counters.messages_refused["rate_limited"] += 5
+    monkeypatch.setitem(REQUESTS_REFUSED, "unauthenticated", 7)
     counters.publishing = 6
     counters.catch_ups, counters.resumes, counters.caught_up, counters.resyncs = 9, 2, 8, 1
     counters.commits.observe(0.003)
@@ -59,6 +61,7 @@ def test_every_number_is_told() -> None:
         ("connections_closed_total", (("code", "4430"),)): 1,
         ("messages_received_total", ()): 12,
         ("messages_refused_total", (("code", "rate_limited"),)): 5,
+        ("requests_refused_total", (("code", "unauthenticated"),)): 7,
         ("publications_received_total", ()): 11,
         ("publications_refused_total", (("code", "invalid_event"),)): 4,
         ("events_total", ()): 13,
@@ -82,7 +85,7 @@ def test_every_number_is_told() -> None:
     assert found["process_cpu_seconds_total", ()] > 0
 
 
-def test_the_page_names_every_metric() -> None:
+def test_the_page_names_every_metric(monkeypatch: pytest.MonkeyPatch) -> None:
     """docs/reference/metrics.md has each metric with its type and labels, and each figure, and no other."""
     page = PAGE.read_text(encoding="utf-8")
     told = set(re.findall(r"^\| `(signtusk_realtime_\w+)(?:\{(\w+)\})?` \| (\w+) \|", page, re.MULTILINE))
@@ -90,6 +93,7 @@ def test_the_page_names_every_metric() -> None:
     counters.closed(None)
     counters.publications_refused["forbidden"] += 1
     counters.messages_refused["forbidden"] += 1
+    monkeypatch.setitem(REQUESTS_REFUSED, "forbidden", 1)
     text = OpenMetrics(Metrics(counters), "1.2.3").text().decode()
     suffixes = {"counter": "_total", "info": "_info"}
     shown = {

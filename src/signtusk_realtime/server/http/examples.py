@@ -91,6 +91,7 @@ METRICS: Final = {
     "memoryUsage": 61865984,
     "cpuUsage": 0.13,
     "eventQueueSize": 0,
+    "requestsRefused": {"unauthenticated": 12, "forbidden": 3},
     "conflictStatistics": {"activeConflicts": 1, "pendingChanges": 1, "documentsWithConflicts": 1},
 }
 OPENMETRICS: Final = (

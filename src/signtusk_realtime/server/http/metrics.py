@@ -17,6 +17,7 @@ from starlette.responses import Response
 from signtusk_realtime.auth.authenticator import Authenticator
 from signtusk_realtime.errors import Forbidden
 from signtusk_realtime.observability.metrics import Metrics, MetricsReport
+from signtusk_realtime.observability.refusals import REQUESTS_REFUSED
 from signtusk_realtime.operations.documents.records import Statistics
 from signtusk_realtime.operations.documents.statistics import ConflictStatistics
 from signtusk_realtime.protocol import json
@@ -30,8 +31,12 @@ OPENMETRICS_TYPE: Final = "application/openmetrics-text; version=1.0.0; charset=
 
 
 class FiguresReport(MetricsReport, rename="camel", frozen=True, kw_only=True):
-    """The figures of one node, and what is undecided in the documents of all of them."""
+    """The figures of one node, and what is undecided in the documents of all of them.
 
+    `requestsRefused`: requests, handshakes and event streams that were refused since the process began, by code.
+    """
+
+    requests_refused: dict[str, int]
     conflict_statistics: Statistics
 
 
@@ -50,7 +55,9 @@ class ReadMetrics:
         """Give the figures as JSON."""
         await self._check(request)
         figures = msgspec.structs.asdict(self._metrics.report())
-        report = FiguresReport(**figures, conflict_statistics=self._conflicts.total)
+        report = FiguresReport(
+            **figures, requests_refused=dict(REQUESTS_REFUSED), conflict_statistics=self._conflicts.total
+        )
         return Response(json.encode(report), media_type="application/json")
 
     async def text(self, request: Request) -> Response:
