@@ -31,6 +31,7 @@ from signtusk_realtime.events.log import (
     Stale,
 )
 from signtusk_realtime.operations.census import ConnectionLimits
+from signtusk_realtime.protocol.cursor import encode
 from signtusk_realtime.sessions.identity import ADMINISTER, PUBLISH, Grant, Identity
 from tests.support.samples import sample
 from tests.support.server import (
@@ -171,6 +172,69 @@ async def test_an_event_stream_reopens_with_its_ticket() -> None:
             answer = await call(it.port, "GET", f"/api/realtime/events?{query}", headers)
             assert answer.code == "unauthenticated"
         assert (await _refused_socket(it.port, f"ticket={found}")).status == 401
+
+
+async def _publish_one(port: int, event_id: str) -> str:
+    """Publish an event and give its cursor."""
+    answer = await publish(port, sample("document_update", id=event_id), query="", headers=bearer("admin"))
+    results = answer.json()["results"]
+    assert isinstance(results, list)
+    return str(results[0]["cursor"])
+
+
+async def _stands_at(port: int, cursor: str = "") -> str:
+    """Give the cursor at the end of a page of history after another one."""
+    after = f"&after={cursor}" if cursor else ""
+    return str((await call(port, "GET", f"{HISTORY}?limit=1{after}", bearer("alice"))).json()["cursor"])
+
+
+async def _reopened(port: int, url: str, cursor: str) -> tuple[int, int]:
+    """Give the status of a stream that is reopened by the header, and by the query."""
+    by_query = await _opened_status(port, f"{url}&lastEventId={cursor}", {})
+    return await _opened_status(port, url, {"Last-Event-ID": cursor}), by_query
+
+
+async def _opened_status(port: int, url: str, headers: dict[str, str]) -> int:
+    async with await Peer.connect(port) as peer:
+        await peer.send(request("GET", f"/api/realtime/events?{url}", headers))
+        status, _ = await peer.head()
+        return status
+
+
+async def test_the_address_of_a_stream_shows_nothing_from_before_it_began() -> None:
+    """Not by `earliest`, an older cursor, or one that names the beginning; what the stream itself was told reopens it, and so does now."""
+    async with strict() as it:
+        published = [await _publish_one(it.port, f"e{number}") for number in range(3)]
+        older = [await _stands_at(it.port), await _stands_at(it.port, await _stands_at(it.port))]
+        url = f"ticket={await ticket(it.port, bearer('alice'))}&types=document_updates"
+        async with await StreamPeer.open(it.port, url) as peer:
+            await peer.event()
+            begun = (await peer.event()).last_event_id
+        for cursor in ("earliest", *published, *older, encode("org123", None, None)):
+            assert await _reopened(it.port, url, cursor) == (401, 401), cursor
+        await publish(it.port, sample("document_update", id="late"), query="", headers=bearer("admin"))
+        for cursor in ("latest", "unknown", begun, await _stands_at(it.port, begun)):
+            assert await _reopened(it.port, url, cursor) == (200, 200), cursor
+        async with await StreamPeer.open(it.port, url, {"Last-Event-ID": begun}) as peer:
+            await peer.event()
+            await peer.event()
+            assert (await peer.message())["id"] == "late"
+
+
+async def test_a_stream_that_began_with_a_cursor_is_reopened_from_there() -> None:
+    """A browser that was cut off before it was told anything repeats its address, with the cursor in that; one that began with the earliest likewise."""
+    async with strict() as it:
+        await _publish_one(it.port, "e0")
+        before = await _stands_at(it.port)
+        await _publish_one(it.port, "e1")
+        since = await _stands_at(it.port, before)
+        for cursor, expected in ((since, 401), ("earliest", 200)):
+            url = f"ticket={await ticket(it.port, bearer('alice'))}&types=document_updates&lastEventId={cursor}"
+            for _ in range(2):
+                async with await StreamPeer.open(it.port, url) as peer:
+                    assert (await peer.message())["type"] == "connected"
+            assert await _opened_status(it.port, url, {"Last-Event-ID": before}) == expected
+            assert await _opened_status(it.port, url, {"Last-Event-ID": since}) == 200
 
 
 async def test_a_fresh_ticket_may_come_with_a_cursor() -> None:

@@ -22,7 +22,7 @@ class Credentials(Struct, frozen=True, kw_only=True):
     """What came with a request. `user_id`, `organization_id`, `teams` are what its query claims; `bearer` is a token.
 
     `ticket` is a one-time ticket (operations/tickets.py); with it count `selection`, what an event stream asks for (None: a WebSocket), and
-    `resumes`, whether it comes with a cursor.
+    `cursor`, from where it resumes.
     """
 
     purpose: Purpose
@@ -32,7 +32,7 @@ class Credentials(Struct, frozen=True, kw_only=True):
     teams: tuple[str, ...] = ()
     ticket: str | None = None
     selection: str | None = None
-    resumes: bool = False
+    cursor: str | None = None
 
 
 class Authenticator(Protocol):

@@ -80,7 +80,7 @@ class Authenticate:
     async def _take(self, credentials: Credentials, ticket: str) -> Identity:
         if credentials.bearer is not None:
             raise Unauthenticated("a token and a ticket were given; one of them is enough")
-        identity = await self._tickets.take(ticket, selection=credentials.selection, resumes=credentials.resumes)
+        identity = await self._tickets.take(ticket, selection=credentials.selection, cursor=credentials.cursor)
         for claimed, actual in (
             (credentials.user_id, identity.user_id),
             (credentials.organization_id, identity.organization_id),

@@ -24,7 +24,9 @@ from signtusk_realtime.protocol.messages import RecoveryFailure, Subscribe, Subs
 
 
 class Subscriptions:
-    """See the module. `new_id(prefix)`: a fresh id. `subscribed`: called with each connection that was just told so."""
+    """See the module. `new_id(prefix)`: a fresh id. `subscribed`: called with each connection that was just told so. `begins`: called with the
+    id of an event stream, and the cursor that it begins with where it brought no place of its own, before it is told that.
+    """
 
     def __init__(
         self,
@@ -33,7 +35,9 @@ class Subscriptions:
         *,
         new_id: Callable[[str], str],
         subscribed: Callable[[Connection], None] = lambda connection: None,
+        begins: Callable[[str, str], Coroutine[None, None, None]] | None = None,
     ) -> None:
+        self._begins = begins
         self._subscribed = subscribed
         self._engine = engine
         self._hub = hub
@@ -68,6 +72,17 @@ class Subscriptions:
         self, connection: Connection, subscriptions: tuple[Subscription, ...], cursor: str | None
     ) -> tuple[str, ...]:
         """Begin an event stream's subscriptions, chosen by its URL. Raises: as `subscribe`."""
+        organization = connection.organization
+        if self._begins is not None and (
+            cursor is None or (cursor != EARLIEST and decode(organization.organization_id, cursor) is None)
+        ):
+            try:
+                # Ordering: it begins here or later, and is told so when that is kept.
+                await self._begins(connection.connection_id, organization.cursor_at(organization.here))
+            except Unavailable:
+                self._hub.end(connection, codes.CLOSE_TRY_LATER)
+            if not connection.is_open:
+                return ()
         request = Subscribe(subscriptions=subscriptions, cursor=UNSET if cursor is None else cursor)
         subscription_ids, answer = self.subscribe(connection, request)
         if answer is not None:

@@ -118,7 +118,7 @@ def make_verbs(
     )
     documents.moves.connected = presence.connected
     signals = SendSignal(engine, hub)
-    subscriptions = Subscriptions(engine, hub, new_id=new_id, subscribed=presence.followed)
+    subscriptions = Subscriptions(engine, hub, new_id=new_id, subscribed=presence.followed, begins=tickets.begins)
     connect = Connect(
         hub,
         limits=session_limits,

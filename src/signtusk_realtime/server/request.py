@@ -124,11 +124,11 @@ def credentials_of(
     *,
     offered: str | None = None,
     selection: str | None = None,
-    resumes: bool = False,
+    cursor: str | None = None,
 ) -> Credentials:
     """Gather what a request says of its sender. `offered`: a token that came as a WebSocket subprotocol.
 
-    `selection`, `resumes`: of an event stream, as in Credentials.
+    `selection`, `cursor`: of an event stream, as in Credentials.
 
     Raises: InvalidInput (invalid_request), Unauthenticated for a scheme other than Bearer, or two tokens that differ.
     """
@@ -153,5 +153,5 @@ def credentials_of(
         teams=tuple(team for team in query.get("teams", "").split(",") if team),
         ticket=query.get("ticket"),
         selection=selection,
-        resumes=resumes,
+        cursor=cursor,
     )

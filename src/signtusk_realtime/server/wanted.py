@@ -51,9 +51,7 @@ class Wanted(Struct, frozen=True):
     def credentials(self, headers: Headers) -> Credentials:
         """Gather who asks. Raises: as `credentials_of`."""
         selection = sorted((name, value) for name, value in self.query.items() if name in SELECTION_PARAMETERS)
-        return credentials_of(
-            "connect", headers, self.query, selection=repr(selection), resumes=self.cursor is not None
-        )
+        return credentials_of("connect", headers, self.query, selection=repr(selection), cursor=self.cursor)
 
 
 def read_wanted(headers: Headers, query: bytes, *, depth: int, max_subscriptions: int) -> Wanted:

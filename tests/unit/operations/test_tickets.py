@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from itertools import count
 
 import pytest
 
-from signtusk_realtime.errors import LimitExceeded
-from signtusk_realtime.operations.tickets import BURST, PER_SECOND, STREAM_BURST, STREAMS_PER_SECOND, Tickets
+from signtusk_realtime.errors import LimitExceeded, Unauthenticated
+from signtusk_realtime.events.log import CONTROL_LOG, Commit, Epoch, Exact, Position
+from signtusk_realtime.operations.tickets import (
+    BURST,
+    PER_SECOND,
+    STREAM_BURST,
+    STREAMS_PER_SECOND,
+    TICKETS,
+    Tickets,
+    stream_id,
+)
+from signtusk_realtime.protocol.cursor import encode
 from tests.support.delivery import Node, member, started_node
 from tests.support.server import now_ms
 
@@ -110,8 +121,36 @@ async def test_to_reopen_a_stream_or_a_socket_counts_nothing(node: Node) -> None
     ticket = (await window.tickets.issue(member("ada"))).ticket
     await window.tickets.take(ticket, selection="all")
     for _ in range(STREAM_BURST):
-        await window.tickets.take(ticket, selection="all", resumes=True)
+        await window.tickets.take(ticket, selection="all", cursor="latest")
     for _ in range(STREAM_BURST):
         window.now += 1 / PER_SECOND
         await window.tickets.take((await window.tickets.issue(member("ada"))).ticket)
     assert window.tickets._opened.full_at == {("org123", "ada"): 1000.0 + 1 / STREAMS_PER_SECOND}
+
+
+async def test_what_was_opened_before_its_beginning_was_kept_is_reopened(node: Node) -> None:
+    """A record of an earlier version says nothing of where its stream began, and stays as good as it was."""
+    window = Window(node)
+    ticket = (await window.tickets.issue(member("ada"))).ticket
+    await window.tickets.take(ticket, selection="all")
+    key = stream_id(ticket).removeprefix("sse_")
+    [record] = (await node.engine.records(CONTROL_LOG, [Exact(TICKETS, key)])).results[0]
+    former = json.loads(record.value)
+    assert former.pop("since") is None
+    await node.engine.commit(CONTROL_LOG, Commit(put=[record._replace(value=json.dumps(former).encode())]))
+    assert await window.tickets.take(ticket, selection="all", cursor="earliest") == member("ada")
+
+
+async def test_where_a_stream_begins_is_kept_once(node: Node) -> None:
+    """By its first beginning; a stream without a ticket, and one whose ticket was taken away, have nothing to keep it in."""
+    window = Window(node)
+    ticket = (await window.tickets.issue(member("ada"))).ticket
+    await window.tickets.take(ticket, selection="all")
+    began, later = (encode("org123", Position(Epoch("a" * 16), offset, b"12345"), None) for offset in (5, 9))
+    await window.tickets.begins(stream_id(ticket), began)
+    await window.tickets.begins(stream_id(ticket), later)
+    assert await window.tickets.take(ticket, selection="all", cursor=began) == member("ada")
+    with pytest.raises(Unauthenticated):
+        await window.tickets.take(ticket, selection="all", cursor="earliest")
+    await window.tickets.begins("sse_0192f0c1", began)
+    await window.tickets.begins("sse_" + "0" * 64, began)
