@@ -281,3 +281,30 @@ async def test_a_defect_is_told_barely(caplog: pytest.LogCaptureFixture) -> None
         assert (await peer.answer()).status == 200
     errors = [record for record in caplog.records if record.levelname == "ERROR"]
     assert [record.message for record in errors] == ["request failed"]
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "headers", "status"),
+    [
+        ("GET", "/livez", {}, 200),
+        ("GET", "/metrics", {}, 200),
+        ("GET", "/openapi.json", {}, 200),
+        ("GET", HISTORY, {}, 200),
+        ("GET", f"{HISTORY}&limit=x", {}, 400),
+        ("GET", "/nowhere", {}, 404),
+        ("DELETE", HISTORY, {}, 405),
+        ("OPTIONS", HISTORY, {"Origin": "http://localhost", "Access-Control-Request-Method": "GET"}, 204),
+        ("GET", HISTORY, {"Origin": "https://example.org"}, 403),
+        ("GET", "/ws", {}, 426),
+        ("GET", EVENTS, {"Accept": "text/html"}, 406),
+        ("GET", HISTORY, {"Host": "twice"}, 400),
+    ],
+)
+async def test_no_answer_is_taken_for_what_it_is_not(
+    method: str, target: str, headers: dict[str, str], status: int
+) -> None:
+    """Every answer that is not a stream forbids browsers to guess its type, whoever writes it; none is said twice."""
+    async with serving() as it:
+        answer = await call(it.port, method, target, headers)
+        assert (answer.status, answer.headers["x-content-type-options"]) == (status, "nosniff")
+        assert answer.headers["cache-control"] == "no-store"

@@ -34,13 +34,14 @@ def auth_faults(auth: AuthSettings) -> list[str]:
 def address_faults(settings: Settings) -> list[str]:
     """Name what is wrong with who may reach the service from where."""
     faults = [
-        f"allowed_origins: {origin!r} is no origin as a browser writes it: scheme://host or scheme://host:port in small letters, a host's name"
+        f"allowed_origins: {without_credentials(origin)!r} is no origin as a browser writes it: scheme://host or scheme://host:port in small letters, a host's name"
         " in its ASCII form, without the scheme's own port, without a path"
         for origin in settings.allowed_origins
         if not is_origin(origin)
     ]
     if settings.public_url is not None and not _is_address(settings.public_url):
-        faults.append(f"public_url: {settings.public_url!r} is no address such as https://realtime.example.com")
+        shown = without_credentials(settings.public_url)
+        faults.append(f"public_url: {shown!r} is no address such as https://realtime.example.com")
     try:
         Proxies(settings.trusted_proxies)
     except ConfigurationError as error:
@@ -52,6 +53,14 @@ def is_origin(text: str) -> bool:
     """Say whether a browser would write an origin like this (HTML standard, serialization of an origin)."""
     found = _ORIGIN.fullmatch(text)
     return found is not None and found["port"] != _DEFAULT_PORTS[found["scheme"]] and int(found["port"] or 0) < 1 << 16
+
+
+def without_credentials(address: str) -> str:
+    """Give an address as it may be repeated: without a user, a password and a query, one of which may be secret."""
+    scheme, has_scheme, rest = address.rpartition("://")
+    rest, has_query, _ = rest.partition("?")
+    *credentials, rest = rest.rpartition("@")
+    return f"{scheme}{has_scheme}{'…@' if any(credentials) else ''}{rest}{'?…' if has_query else ''}"
 
 
 def is_loopback(host: str) -> bool:

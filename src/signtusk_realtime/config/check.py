@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from signtusk_realtime.config.access import address_faults, auth_faults, is_loopback
+from signtusk_realtime.config.access import address_faults, auth_faults, is_loopback, without_credentials
 from signtusk_realtime.config.exposure import exposures
 from signtusk_realtime.config.settings import SETTINGS, Settings, TlsSettings, Value, settings_of, values_of
 from signtusk_realtime.config.sources import DEFAULT, read
@@ -43,7 +43,7 @@ class Configuration(Struct, frozen=True):
     @property
     def exposures(self) -> list[tuple[str, str]]:
         """The settings that expose more than may be meant, and what they expose."""
-        return list(exposures(self.settings, self.files))
+        return list(exposures(self.settings, self.files, self.origins))
 
 
 def load(options: Mapping[str, str], environment: Mapping[str, str], file: Path | None) -> Configuration:
@@ -139,7 +139,8 @@ def contradictions(settings: Settings) -> list[str]:
         and not is_loopback(urlsplit(settings.public_url).hostname or "")
     ):
         faults.append(
-            f"public_url: development authentication lets everybody in and is refused under {settings.public_url!r}; set auth.mode to jwt"
+            f"public_url: development authentication lets everybody in and is refused under"
+            f" {without_credentials(settings.public_url)!r}; set auth.mode to jwt"
         )
     faults += auth_faults(settings.auth)
     faults += address_faults(settings)

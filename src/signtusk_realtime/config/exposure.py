@@ -15,9 +15,15 @@ from signtusk_realtime.config.access import is_loopback
 from signtusk_realtime.config.settings import SETTINGS, Settings
 
 
-def exposures(settings: Settings, files: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
-    """Give the setting and what it means, for each that exposes something. `files`: those that settings were read from, by the setting's name."""
+def exposures(
+    settings: Settings, files: Mapping[str, Path], origins: Mapping[str, str] = {}
+) -> Iterator[tuple[str, str]]:
+    """Give the setting and what it means, for each that exposes something.
+
+    `files`: those that settings were read from, `origins`: where each came from (config/sources.py), by the setting's name.
+    """
     yield from _tokens(settings)
+    yield from _command_line(settings, origins)
     yield from _network(settings)
     yield from _files(files)
 
@@ -61,6 +67,18 @@ def _network(settings: Settings) -> Iterator[tuple[str, str]]:
             )
         if parts.password is None and not is_loopback(parts.hostname or ""):
             yield "redis", f"{parts.hostname} without a password: whoever reaches it reads and writes every log"
+
+
+def _command_line(settings: Settings, origins: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    has_password = any(urlsplit(url).password is not None for url in settings.redis)
+    for name, setting in SETTINGS.items():
+        if not setting.is_secret or origins.get(name) != f"option {setting.option}":
+            continue
+        if name != "redis" or has_password:
+            yield (
+                name,
+                f"is given on the command line, which every user of this machine can list; use {setting.option}-file",
+            )
 
 
 def _files(files: Mapping[str, Path]) -> Iterator[tuple[str, str]]:

@@ -22,6 +22,7 @@ from typing import Final, NamedTuple, TypeAlias
 from msgspec import Struct, to_builtins
 
 from signtusk_realtime.observability.counters import SSE, Counters
+from signtusk_realtime.observability.descriptors import DescriptorWatch
 
 WINDOW_S: Final = 10.0
 INTERVAL_S: Final = 1.0
@@ -83,6 +84,7 @@ class Metrics:
         self._clock = clock
         self._looks: deque[_Look] = deque([self._look()])
         self._timer: asyncio.TimerHandle | None = None
+        self._descriptors = DescriptorWatch()
 
     def start(self) -> None:
         """Look at the counters once a second, on the running loop, until `stop`."""
@@ -143,6 +145,7 @@ class Metrics:
     def _tick(self) -> None:
         # Ordering: planned first, so that a callback that raises does not end the looking.
         self._plan()
+        self._descriptors.look()
         now = self._look()
         looks = self._looks
         looks.append(now)

@@ -23,6 +23,7 @@ from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from signtusk_realtime.observability.counters import Histogram
+from signtusk_realtime.observability.descriptors import descriptors
 from signtusk_realtime.observability.metrics import Metrics, resident_bytes
 from signtusk_realtime.observability.refusals import REQUESTS_REFUSED
 
@@ -54,6 +55,11 @@ class _Figures(Collector):
         yield from self._delivering()
         yield from self._presence()
         yield _gauge("process_resident_memory_bytes", "Resident memory of the process.", resident_bytes(), "bytes")
+        found = descriptors()
+        if found is not None:
+            yield _gauge("process_open_fds", "Files and sockets that the process has open.", found.open)
+            if found.most is not None:
+                yield _gauge("process_max_fds", "How many it may have open.", found.most)
         yield _counter("process_cpu_seconds", "Processor time of the process.", time.process_time(), "seconds")
 
     def _connections(self) -> Iterator[Metric]:

@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from signtusk_realtime.observability.refusals import REQUESTS_REFUSED
 from signtusk_realtime.protocol import codes
 from signtusk_realtime.server.origins import VARY
-from signtusk_realtime.server.problems import MEDIA_TYPE, HeaderPairs, Problem, encode_body
+from signtusk_realtime.server.problems import ALWAYS, MEDIA_TYPE, HeaderPairs, Problem, encode_body
 
 DENIAL: Final = "websocket.http.response"
 """The extension by which a server lets us refuse an upgrade with a response of our own."""
@@ -38,8 +38,7 @@ class Response:
         headers = [
             (b"content-type", MEDIA_TYPE.encode("ascii")),
             (b"content-length", b"%d" % len(body)),
-            (b"cache-control", b"no-store"),
-            *((name.lower(), value) for name, value in (*found.headers, *extra)),
+            *((name.lower(), value) for name, value in (*ALWAYS, *found.headers, *extra)),
         ]
         await self._send({"type": f"{self._prefix}.start", "status": found.status, "headers": headers})
         await self._send({"type": f"{self._prefix}.body", "body": body})

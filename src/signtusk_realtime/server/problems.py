@@ -37,6 +37,8 @@ from signtusk_realtime.protocol.handshake import Refusal
 
 HeaderPairs: TypeAlias = tuple[tuple[bytes, bytes], ...]
 
+ALWAYS: Final[HeaderPairs] = ((b"Cache-Control", b"no-store"), (b"X-Content-Type-Options", b"nosniff"))
+"""Headers of every answer that is not a stream: what it says is nobody's to keep, and nothing but what its type says."""
 MEDIA_TYPE: Final = "application/problem+json"
 TYPE_PREFIX: Final = "urn:signtusk:realtime:problem:"
 DEFAULT_RETRY_AFTER_S: Final = 1
@@ -206,7 +208,7 @@ def encode_response(found: Problem, extra: Iterable[tuple[bytes, bytes]] = ()) -
     lines += [
         b"Content-Type: " + MEDIA_TYPE.encode("ascii"),
         b"Content-Length: %d" % len(body),
-        b"Cache-Control: no-store",
+        *(name + b": " + value for name, value in ALWAYS),
         b"Connection: " + connection,
     ]
     return b"\r\n".join(lines) + b"\r\n\r\n" + body

@@ -168,3 +168,24 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
         assert found[0].startswith("auth.secret_file: cannot read")
         assert why in found[0]
         assert "canary" not in " ".join(found)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"public_url": "https://u:CANARY@rt.example.com"},
+        {"public_url": "https://CANARY@rt.example.com"},
+        {"public_url": "u:CANARY@rt.example.com"},
+        {"public_url": "https://u:CAN/CANARY@x@rt.example.com"},
+        {"public_url": "https://rt.example.com?token=CANARY#x"},
+        {"auth_mode": "development", "public_url": "https://u:CANARY@rt.example.com"},
+        {"allowed_origins": "https://u:CANARY@rt.example.com"},
+    ],
+)
+def test_an_address_is_repeated_without_what_opens_doors(settings: dict[str, str]) -> None:
+    """It is refused, and said which, without the credentials that somebody wrote into it."""
+    auth = {} if "auth_mode" in settings else {"auth_mode": "jwt", "auth_secret": SECRET}
+    with pytest.raises(InvalidSettings) as refused:
+        load({**auth, **settings}, {}, None)
+    assert all("CANARY" not in fault for fault in refused.value.faults)
+    assert any("rt.example.com" in fault for fault in refused.value.faults)

@@ -62,7 +62,29 @@ def test_a_secret_that_others_may_read(tmp_path: Path) -> None:
     assert str(file) in told
     toml = tmp_path / "settings.toml"
     toml.write_text(f'[auth]\nmode = "jwt"\nsecret_file = "{file}"\n')
-    replaced = load({"auth_secret": SECRET}, {}, toml)
+    replaced = load({}, {"SIGNTUSK_REALTIME_AUTH_SECRET": SECRET}, toml)
     assert "auth.secret" not in dict(replaced.exposures)
     file.chmod(0o600)
     assert "auth.secret" not in dict(load(options, {}, None).exposures)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "name"),
+    [("auth_secret", SECRET, "auth.secret"), ("redis", f"rediss://:{SECRET}@127.0.0.1", "redis")],
+)
+def test_a_secret_on_the_command_line_is_told_of(tmp_path: Path, option: str, value: str, name: str) -> None:
+    """Whoever lists processes reads it; not so where it comes from the environment or a file, or an address has no password."""
+    mode = {"auth_mode": "jwt", "auth_secret": SECRET}
+    told = [text for told_of, text in load({**mode, option: value}, {}, None).exposures if told_of == name]
+    assert any("command line" in text and SECRET not in text for text in told)
+    file = tmp_path / "value"
+    file.write_text(value)
+    file.chmod(0o600)
+    environment = {"SIGNTUSK_REALTIME_AUTH_MODE": "jwt", "SIGNTUSK_REALTIME_AUTH_SECRET": SECRET}
+    shut = {k: v for k, v in environment.items() if not k.endswith(option.upper())}
+    for found in (
+        load({}, {**environment, f"SIGNTUSK_REALTIME_{option.upper()}": value}, None),
+        load({f"{option}_file": str(file)}, shut, None),
+        load({"redis": "rediss://127.0.0.1"}, environment, None),
+    ):
+        assert not any("command line" in text for _, text in found.exposures)

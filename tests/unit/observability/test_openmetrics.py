@@ -83,6 +83,7 @@ def test_every_number_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {key: found[key] for key in expected} == expected
     assert found["process_resident_memory_bytes", ()] > 1 << 20
     assert found["process_cpu_seconds_total", ()] > 0
+    assert 0 < found["process_open_fds", ()] < found["process_max_fds", ()]
 
 
 def test_the_page_names_every_metric(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -157,6 +157,7 @@ async def test_refusals_before_accepting(
         await call.done()
         assert call.types == [f"{DENIAL}.start", f"{DENIAL}.body"]
         assert call.sent[0]["status"] == status
+        assert (b"x-content-type-options", b"nosniff") in call.sent[0]["headers"]
         assert json.loads(call.sent[1]["body"])["status"] == status
         call = it.websocket(path, query, headers=headers)
         await call.say("websocket.connect")

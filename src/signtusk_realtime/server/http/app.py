@@ -39,6 +39,7 @@ from signtusk_realtime.server.http.openapi.served import Served
 from signtusk_realtime.server.http.presence import ReadPresence
 from signtusk_realtime.server.origins import PREFLIGHT, VARY, OriginPolicy, is_preflight
 from signtusk_realtime.server.problems import (
+    ALWAYS,
     MEDIA_TYPE,
     HeaderPairs,
     Problem,
@@ -73,6 +74,9 @@ PROBES: Final = frozenset({LIVE, READY})
 """Asked by orchestrators, by address and from anywhere; they tell nothing but whether we are well."""
 _EVERYWHERE: Final = PROBES | {HEALTH}
 _OPERATORS: Final = frozenset({METRICS, OPENMETRICS, REVOCATIONS, CONNECTIONS})
+
+
+_EACH: Final = [(name.lower(), value) for name, value in ALWAYS]
 
 
 class Part(Enum):
@@ -233,7 +237,7 @@ async def _answer(app: ASGIApp, extra: HeaderPairs, scope: Scope, receive: Recei
         nonlocal has_started
         if message["type"] == "http.response.start":
             has_started = True
-            message["headers"] = [*message.get("headers", ()), *_lower(extra), (b"cache-control", b"no-store")]
+            message["headers"] = [*message.get("headers", ()), *_lower(extra), *_EACH]
         await send(message)
 
     try:
