@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from signtusk_realtime.cluster.freshness import WITHHELD_S
 from signtusk_realtime.engines.memory import MemoryEngine
 from signtusk_realtime.errors import Unavailable
 from signtusk_realtime.events.log import Commit, Committed, EngineHealth, LogName, Reused, Stale
@@ -195,11 +196,25 @@ async def test_health_is_told() -> None:
         assert report["status"] == "degraded"
         assert report["checks"]["engine"] == {"status": "degraded", "detail": "slow"}
         assert (await call(it.port, "GET", "/readyz")).status == 200
+        assert report["checks"]["control"] == {"status": "ok"}
         it.hub.health(EngineHealth("unavailable"))
         assert (await call(it.port, "GET", "/livez")).status == 200
         answer = await call(it.port, "GET", "/readyz")
         assert (answer.status, answer.code, answer.headers["retry-after"]) == (503, "unavailable", "1")
         assert (await call(it.port, "GET", "/api/realtime/health")).status == 503
+
+
+async def test_who_lets_nobody_in_is_not_ready() -> None:
+    """A node that cannot learn who was revoked is no place to send anybody, however its log is."""
+    async with serving() as it:
+        freshness = it.verbs.nodes._control.freshness
+        freshness.watch()
+        freshness._good_at -= WITHHELD_S
+        answer = await call(it.port, "GET", "/readyz")
+        assert (answer.status, answer.code) == (503, "unavailable")
+        answer = await call(it.port, "GET", "/api/realtime/health")
+        assert (answer.status, answer.json()["checks"]["control"]["status"]) == (503, "unavailable")
+        assert (await call(it.port, "GET", "/livez")).status == 200
 
 
 async def test_what_is_not_there_is_told() -> None:

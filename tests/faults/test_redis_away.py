@@ -309,6 +309,36 @@ async def test_who_logs_in() -> None:
             await RedisEngine([url.format("se%3Acret%40")], prefix="others").start(RecordingSink())
 
 
+async def test_what_failed_half_way_is_never_answered(server: Valkey, nodes: Nodes) -> None:
+    """A user who may write all but entries: whatever is repeated is refused, and once it may be stored it is, for the first time."""
+    server.call("ACL", "SETUSER", "rt", "on", "nopass", "~*", "&*", "+@all", "-xadd")
+    engine = RedisEngine([server.url.replace("redis://", "redis://rt:x@")])
+    await engine.start(RecordingSink())
+    try:
+        for _ in range(2):
+            with pytest.raises(Unavailable, match="xadd"):
+                await engine.commit(LOG, events("a", "b"))
+        assert await read_all(nodes[0][0]) == []
+        server.call("ACL", "SETUSER", "rt", "+xadd")
+        answer = await engine.commit(LOG, events("a", "b"))
+        assert isinstance(answer, Committed)
+        assert [(placed.offset, placed.duplicate) for placed in answer.placed] == [(1, False), (2, False)]
+        assert [entry.event_id for entry in await read_all(nodes[0][0])] == ["a", "b"]
+    finally:
+        await engine.close()
+
+
+async def test_what_is_left_of_a_lost_log_is_not_taken_for_the_new_one(server: Valkey, nodes: Nodes) -> None:
+    """Where its one key vanished that says what is true, as by an eviction, a log begins anew, and what is repeated is stored."""
+    (here, _), _ = nodes
+    lost = await publish(here, "a")
+    server.call("DEL", here._keys.log(LOG).meta)
+    again = await publish(here, "a")
+    assert not again.placed[0].duplicate
+    assert again.epoch != lost.epoch
+    assert [entry.event_id for entry in await read_all(here)] == ["a"]
+
+
 async def test_a_full_server_refuses_and_recovers(server: Valkey, nodes: Nodes) -> None:
     """Nothing is answered that was not kept; reading goes on, and so does publishing when there is room."""
     (here, sink), _ = nodes

@@ -95,6 +95,7 @@ async def serving(
         pong_timeout_s=pong_timeout_s,
         closed=lambda connection, code: verbs.connect.closed(connection),
         controlled=control.controlled,
+        control_lost=control.lost,
         replaying=control.freshness.check,
         withholding=lambda: control.freshness.is_withholding,
     )

@@ -83,8 +83,12 @@ class Control:
         self._hub = hub
         await self.learn()
 
+    def lost(self) -> None:
+        """Notices were missed that are kept no longer: the registry's next look has everything learned anew."""
+        self.freshness.lost()
+
     async def learn(self) -> None:
-        """Learn what was revoked before; also anew, where the control log was lost. Raises: Unavailable."""
+        """Learn what was revoked before; also anew, where notices were lost, and then end what should not be open. Raises: Unavailable."""
         first, reached = "", None
         while True:
             snapshot = await self._engine.records(CONTROL_LOG, [Range(REVOCATIONS, first, _LAST_KEY, _PAGE)])
@@ -99,8 +103,10 @@ class Control:
             if len(found) < _PAGE:
                 break
             first = found[-1].key + "\x00"
+        for connection in [c for c in self._hub.connections.values() if self.is_revoked(c.session.identity)]:
+            expel(self._hub, connection, codes.CLOSE_REVOKED)
         if reached is not None and self.freshness.epoch != reached.epoch:
-            self.freshness.acted(reached.epoch, reached.offset)
+            self.freshness.learned(reached.epoch, reached.offset)
 
     def controlled(self, epoch: Epoch, entries: Sequence[Entry]) -> None:
         """Act on notices, in their order."""

@@ -37,6 +37,7 @@ class Freshness:
         self._is_watched = False
         self._good_at = 0.0
         self._acted: tuple[Epoch, int] | None = None
+        self._is_lost = False
         self._looks: deque[_Look] = deque(maxlen=_LOOKS_KEPT)
         self._waiting: set[asyncio.Future[None]] = set()
 
@@ -57,8 +58,19 @@ class Freshness:
 
     @property
     def epoch(self) -> Epoch | None:
-        """The life of the control log that was acted upon last."""
-        return None if self._acted is None else self._acted[0]
+        """The life of the control log that was acted upon last; None where all has to be learned (anew)."""
+        return None if self._acted is None or self._is_lost else self._acted[0]
+
+    def lost(self) -> None:
+        """Note that something was missed: until all was learned anew no look counts."""
+        self._is_lost = True
+
+    def learned(self, epoch: Epoch, offset: int) -> None:
+        """Note that all is known that was revoked up to here, as if everything had been acted upon."""
+        self._is_lost = False
+        known = self._acted
+        self._acted = (epoch, offset if known is None or known[0] != epoch else max(offset, known[1]))
+        self._settle()
 
     def acted(self, epoch: Epoch, offset: int) -> None:
         """Note that everything up to here was acted upon."""
@@ -90,7 +102,7 @@ class Freshness:
             self._waiting.discard(waiter)
 
     def _settle(self) -> None:
-        if self._acted is None:
+        if self._acted is None or self._is_lost:
             return
         epoch, offset = self._acted
         for look in self._looks:

@@ -142,6 +142,11 @@ class Registry:
         now = asyncio.get_running_loop().time()
         return not self.is_shared or (now - self._well_at <= self._heartbeat_s and now >= self._settled_at)
 
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether this node cannot learn for so long who was revoked that it lets nobody in, and shows nothing."""
+        return self._control.freshness.is_withholding
+
     def engine_ms(self) -> int:
         """Give the engine's clock, as far as this node knows it; for a shared engine."""
         return int(asyncio.get_running_loop().time() * 1000 + self._ahead_ms)
@@ -201,7 +206,7 @@ class Registry:
         begun_at = loop.time()
         snapshot = await self._engine.records(CONTROL_LOG, [ALL_NODES])
         if snapshot.top.epoch != self._control.freshness.epoch:
-            # The control log was lost and begun anew: what is revoked is read again, beside what is known.
+            # The control log was lost and begun anew, or notices were missed: what is revoked is read again, beside what is known.
             await self._control.learn()
         self._control.freshness.looked(snapshot.top.position, begun_at)
         self._ahead_ms = snapshot.at - loop.time() * 1000

@@ -53,7 +53,7 @@ class Hub:
     `heartbeat_interval_s`, `pong_timeout_s`: how often peers are pinged, and how long after that they may be silent.
     `connection_timeout_s`: how long a peer may take none of what waits for it.
     `closed`: called once for each connection that ended, with the close code (None: the peer left).
-    `controlled`, `health_changed`: what is done with entries of the control log and with the engine's health.
+    `controlled`, `control_lost`, `health_changed`: what is done with entries of the control log, where some were missed, with the engine's health.
     `counters`: where it counts; by default its own.
     `flusher`: when pending items are written; by default at the end of each turn of the loop.
     `replaying`: raises Unavailable while nobody may be shown what lies behind: what this node does not know could forbid it.
@@ -70,6 +70,7 @@ class Hub:
         tail_bytes: int = 64 << 20,
         closed: Callable[[Connection, CloseCode | None], None] = lambda connection, code: None,
         controlled: Callable[[Epoch, Sequence[Entry]], None] = lambda epoch, entries: None,
+        control_lost: Callable[[], None] = lambda: None,
         health_changed: Callable[[EngineHealth], None] = lambda health: None,
         counters: Counters | None = None,
         flusher: Flusher | None = None,
@@ -84,6 +85,7 @@ class Hub:
         self._engine = engine
         self._closed = closed
         self._controlled = controlled
+        self._control_lost = control_lost
         self._withholding = withholding
         self._health_changed = health_changed
         self._tails = Tails(tail_bytes)
@@ -203,6 +205,9 @@ class Hub:
 
     def diverged(self, log: LogName, common: Position) -> None:
         """Tell every connection that was shown more than is true: completeness can no longer be proven."""
+        if log == CONTROL_LOG:
+            self._control_lost()
+            return
         self.divergences += 1
         self._let_go(log)
         self._catch_up.void()

@@ -79,6 +79,7 @@ async def begin(
         tail_bytes=settings.tail_bytes,
         closed=telling.closed,
         controlled=control.controlled,
+        control_lost=control.lost,
         replaying=control.freshness.check,
         withholding=lambda: control.freshness.is_withholding,
     )

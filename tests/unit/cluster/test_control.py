@@ -20,6 +20,7 @@ from signtusk_realtime.cluster.registry import Registry
 from signtusk_realtime.delivery.hub import Hub
 from signtusk_realtime.engines.memory import MemoryEngine
 from signtusk_realtime.errors import Forbidden, LimitExceeded
+from signtusk_realtime.events.log import CONTROL_LOG, ORIGIN_TAG, Epoch, Position
 from signtusk_realtime.operations.administer import Administer, Revocation
 from signtusk_realtime.operations.tickets import Tickets
 from signtusk_realtime.sessions.identity import Identity
@@ -148,6 +149,25 @@ async def test_a_node_that_starts_knows_how_long_to_remember() -> None:
         await later.start(node.hub)
         assert (later._kept, later._ends) == (first.control._kept, first.control._ends)
         assert later._ends
+
+
+async def test_what_was_missed_is_learned_and_ends_what_is_open() -> None:
+    """A node whose notices are kept no longer reads the records: who is revoked there is cut off, and all others stay."""
+    engine = MemoryEngine()
+    elsewhere, here = Office(engine, None), Control(engine)
+    async with started_node(engine=engine, control_lost=here.lost) as node:
+        await here.start(node.hub)
+        await elsewhere.control.start(node.hub)
+        elsewhere.open(node.hub)
+        ada, ben = [(await node.client(member(name))).connection for name in ("ada", "ben")]
+        await elsewhere.revoke(user_id="ada")
+        assert ada.is_open
+        node.hub.diverged(CONTROL_LOG, Position(Epoch("0" * 16), 0, ORIGIN_TAG))
+        assert here.freshness.epoch is None
+        await here.learn()
+        assert here.freshness.epoch is not None
+        assert not ada.is_open
+        assert ben.is_open
 
 
 async def test_what_is_revoked_for_good_is_so_though_it_had_an_end() -> None:

@@ -72,3 +72,22 @@ async def test_who_shares_nothing_is_always_fresh() -> None:
     fresh = Freshness()
     assert not fresh.is_stale
     await fresh.wait()
+
+
+async def test_who_missed_something_has_to_learn_it_all() -> None:
+    """Looks, and what is acted upon behind the gap, prove nothing until everything was learned; then both count."""
+    fresh = Freshness()
+    fresh.watch()
+    fresh.acted(EPOCH, 5)
+    fresh.looked(_top(5), _now())
+    assert not fresh.is_stale
+    fresh.lost()
+    assert fresh.epoch is None
+    await elapse(2)
+    fresh.acted(EPOCH, 9)
+    fresh.looked(_top(9), _now())
+    assert fresh.is_withholding
+    assert fresh.epoch is None
+    fresh.learned(EPOCH, 8)
+    assert not fresh.is_stale
+    assert fresh.epoch == EPOCH

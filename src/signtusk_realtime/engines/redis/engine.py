@@ -61,7 +61,7 @@ from signtusk_realtime.events.log import (
 _T = TypeVar("_T")
 
 _DEADLINE_S: Final = 1.0
-_UPKEEP_INTERVAL_S: Final = 60.0
+_UPKEEP_INTERVAL_S: Final = 6.0
 _PAUSE_S: Final = 0.5
 _CONFIRMED_KEPT: Final = 8192
 

@@ -112,7 +112,7 @@ class HttpApi:
         part: Part = Part.WHOLE,
         carriers: Carriers = HEADER_ONLY,
     ) -> None:
-        probes = Health(health, is_stopping, version)
+        probes = Health(health, is_stopping, version, is_cut_off=lambda: verbs.nodes.is_cut_off)
         authenticator = verbs.authenticate
         events = PublishEvents(verbs.publish, authenticator, limits, verbs.documents.workshop)
         readers = None if part is Part.ADMINISTRATION else authenticator

@@ -1,13 +1,13 @@
 """Whether this server lives, is ready, and how it is.
 
 Owns: the three answers.   Not: what the engine says of itself (engines), who asks (probes are exempt from the origin policy).
-Rule: alive is who answers at all; ready is who takes new work: not while stopping, not without the engine.
+Rule: alive is who answers at all; ready is who takes new work: not while stopping, not without the engine, nor where nobody can be let in.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 from starlette.requests import Request
@@ -16,6 +16,8 @@ from starlette.responses import Response
 from signtusk_realtime.errors import LimitExceeded, Unavailable
 from signtusk_realtime.events.log import EngineHealth
 from signtusk_realtime.protocol import json
+
+_CUT_OFF: Final = "this node cannot learn who was revoked, and lets nobody in until it can"
 
 Status = Annotated[str, Meta(extra_json_schema={"enum": ["ok", "degraded", "unavailable"]})]
 
@@ -44,8 +46,16 @@ class HealthReport(Struct, frozen=True):
 class Health:
     """See the module."""
 
-    def __init__(self, health: Callable[[], EngineHealth], is_stopping: Callable[[], bool], version: str) -> None:
+    def __init__(
+        self,
+        health: Callable[[], EngineHealth],
+        is_stopping: Callable[[], bool],
+        version: str,
+        *,
+        is_cut_off: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._health = health
+        self._is_cut_off = is_cut_off
         self._is_stopping = is_stopping
         self._version = version
 
@@ -59,6 +69,8 @@ class Health:
             raise LimitExceeded("this server is stopping", code="overloaded")
         if self._health().status == "unavailable":
             raise Unavailable("the log cannot be reached")
+        if self._is_cut_off():
+            raise Unavailable(_CUT_OFF)
         return _json(Probe())
 
     async def health(self, request: Request) -> Response:
@@ -66,6 +78,7 @@ class Health:
         engine = self._health()
         checks = {
             "engine": Check(engine.status, engine.detail),
+            "control": Check("unavailable", _CUT_OFF) if self._is_cut_off() else Check("ok"),
             "server": Check("unavailable", "stopping") if self._is_stopping() else Check("ok"),
         }
         statuses = {check.status for check in checks.values()}
