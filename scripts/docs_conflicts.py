@@ -90,7 +90,7 @@ def _limits() -> str:
         ["values in it, and in the body of an edit", f"{MAX_VALUES}, each member and element", "`limit_exceeded`"],
         ["what one edit sets and deletes", f"{MAX_PATHS} paths", "`limit_exceeded`"],
         ["the body of an edit over HTTP", _bytes(MAX_EDIT_BYTES), "`payload_too_large`"],
-        ["open conflicts of a document", f"{MAX_OPEN}", "`limit_exceeded`"],
+        ["open conflicts of a document, and decisions at once", f"{MAX_OPEN}", "`limit_exceeded`"],
         ["the same, as they are stored", _bytes(MAX_OPEN_BYTES), "`limit_exceeded`"],
         ["edits of a document that wait on a node", f"{MOST_WAITING}", "`contention`"],
         ["versions in a page of history", f"{MAX_LIMIT}", "`invalid_parameter`"],

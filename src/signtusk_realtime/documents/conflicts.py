@@ -15,7 +15,7 @@ from typing import Literal, TypeAlias
 from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
-from signtusk_realtime.documents.nodes import get, keyed, members_of
+from signtusk_realtime.documents.nodes import Reader, members_of
 from signtusk_realtime.documents.ops import Editor, NoPlace
 from signtusk_realtime.documents.paths import Path, parse_pointer, pointer
 from signtusk_realtime.documents.policy import Members, Policy, Strategy
@@ -59,11 +59,20 @@ class Place:
             return (*self.path, ORDER)
         return (*self.path, f"({','.join(self.members)})") if self.members else self.path
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is a node, and no part or order of one."""
+        return not self.members and not self.is_order
+
     def value(self, document: Object) -> Node:
         """Give what stands here."""
-        node = get(document, self.path)
+        return self.read(Reader(document))
+
+    def read(self, document: Reader) -> Node:
+        """Do the same, for many places of one document."""
+        node = document.get(self.path)
         if self.is_order:
-            elements = keyed(node)
+            elements = document.keyed(node)
             return ABSENT if elements is None else list[Json](elements)
         return members_of(node, self.members) if self.members else node
 

@@ -19,9 +19,10 @@ from msgspec.structs import replace
 from signtusk_realtime.documents.conflicts import ConflictRecord, Place, place_of
 from signtusk_realtime.documents.edit import Edit, put_on
 from signtusk_realtime.documents.merge import Merge
-from signtusk_realtime.documents.ops import Ops, apply, diff
+from signtusk_realtime.documents.nodes import Reader
+from signtusk_realtime.documents.ops import Editor, Ops, apply, diff
 from signtusk_realtime.documents.order import arrange, compare
-from signtusk_realtime.documents.paths import pointer
+from signtusk_realtime.documents.paths import Path, parse_pointer, pointer
 from signtusk_realtime.documents.policy import Policy
 from signtusk_realtime.documents.refusals import Refused
 from signtusk_realtime.documents.resolve import Parked
@@ -94,11 +95,12 @@ def refresh(
     """
     changed: list[ConflictRecord] = []
     superseded: list[ConflictRecord] = []
+    reader = Reader(document)
     ended = {_edit_of(record) for record in decided if is_by_invariant(record)}
     for record in records:
         if record.status != "open":
             continue
-        now = place_of(record.path, record.reason, policy).value(document)
+        now = place_of(record.path, record.reason, policy).read(reader)
         is_over = is_by_invariant(record) and _edit_of(record) in ended
         if equal(now, record.value("current")) and not is_over:
             continue
@@ -208,13 +210,24 @@ def settle(
     """Carry decisions out, in order, on the document at head. `parked` has the changes of records by invariant, by author and changeId.
 
     A decision may break an invariant; it is somebody's will. The commit makes a version even if `ops` is empty.
-    Raises: Refused with invalid_value or invalid_path where a given value cannot stand at its place.
+    Raises: Refused with invalid_value or invalid_path where a value, given or parked, cannot stand at its place.
     """
     now = document
     records = []
     applied: set[tuple[str, str]] = set()
+    editor: Editor | None = None
     for record, decision in decided:
         place = place_of(record.path, record.reason, policy)
+        if decision.take == "incoming" and place.is_plain and not is_by_invariant(record):
+            # Thousands are decided by one word: each array on the way is taken apart once for all of them.
+            editor = Editor(now) if editor is None else editor
+            chosen = record.value("incoming")
+            if not editor.put(place.path, chosen) and place.put(document, chosen) is None:
+                raise _placeless(place.path)
+            records.append(replace(record, status="resolved", resolved_by=resolved_by, resolved_at=timestamp))
+            continue
+        if editor is not None:
+            now, editor = editor.document(), None
         if is_by_invariant(record):
             edit = _edit_of(record)
             if decision.take != "current" and edit not in applied:
@@ -222,18 +235,31 @@ def settle(
                 applied.add(edit)
             if decision.take == "value":
                 now = _with_value(now, place, decision)
-        elif decision.take == "value":
-            now = _with_value(now, place, decision)
-        elif decision.take != "current":
-            chosen = record.value("incoming")
-            if decision.take == "merge":
-                chosen = _merged(place, record, place.value(now), policy)
-            changed = place.put(now, chosen)
-            # Where the place itself is gone by an earlier decision of this call, the record keeps what would have stood there.
-            now = now if changed is None else changed
+        else:
+            now = _with_decision(now, document, place, record, decision, policy)
         records.append(replace(record, status="resolved", resolved_by=resolved_by, resolved_at=timestamp))
+    if editor is not None:
+        now = editor.document()
     ops = diff(document, now)
     return Settled(apply(document, ops), ops, tuple(records))
+
+
+def _with_decision(
+    now: Object, document: Object, place: Place, record: ConflictRecord, decision: Decision, policy: Policy
+) -> Object:
+    if decision.take == "current":
+        return now
+    if decision.take == "value":
+        return _with_value(now, place, decision)
+    chosen = record.value("incoming")
+    if decision.take == "merge":
+        chosen = _merged(place, record, place.value(now), policy)
+    changed = place.put(now, chosen)
+    if changed is None and place.put(document, chosen) is None:
+        # A decision that changes nothing would be an answer to nobody: what is parked stays open.
+        raise _placeless(place.path)
+    # Where the place itself is gone by an earlier decision of this call, the record keeps what would have stood there.
+    return now if changed is None else changed
 
 
 def _merged(place: Place, record: ConflictRecord, now: Node, policy: Policy) -> Node:
@@ -281,6 +307,12 @@ def _check_whole(place: Place, held: Node, value: Json) -> None:
         raise _unfit(place, f"a group is one value, and {', '.join(dropped)} would be lost")
 
 
+def _placeless(path: Path) -> Refused:
+    return Refused(
+        f"{pointer(path)}: what it lay in is gone; decide for `current`, or for a value", code="invalid_path", path=path
+    )
+
+
 def _unfit(place: Place, why: str) -> Refused:
     return Refused(f"{pointer(place.segments)}: {why}", code="invalid_value", path=place.segments)
 
@@ -291,7 +323,17 @@ def _unparked(document: Object, parked: Parked, policy: Policy, *, deletes: bool
     `deletes`: what it takes away goes even where somebody has edited it since; a merge alone would leave it.
     """
     seen = apply(document, parked.undo, tolerant=True)
-    wanted = apply(seen, parked.ops, tolerant=True)
+    editor = Editor(seen)
+    for each in parked.ops:
+        path = parse_pointer(each.path)
+        if each.op == "order":
+            editor.order(path, each.value, tolerant=True)
+        elif each.op == "delete" or each.value is UNSET:
+            editor.put(path, ABSENT)
+        elif not editor.put(path, each.value):
+            # Passed over, it would be in no document and in no record: the whole change stays open.
+            raise _placeless(path)
+    wanted = editor.document()
     merge = Merge(_unguarded(policy), "merge")
     merged = merge.node((), seen, document, wanted)
     assert isinstance(merged, dict)

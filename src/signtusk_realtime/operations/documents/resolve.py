@@ -39,7 +39,7 @@ from signtusk_realtime.operations.documents.commits import Step, carry_out
 from signtusk_realtime.operations.documents.lanes import Lane, Lanes
 from signtusk_realtime.operations.documents.moves import MoveDocument
 from signtusk_realtime.operations.documents.records import Head, Remembered
-from signtusk_realtime.operations.documents.store import Asker, DocumentStore, Loaded
+from signtusk_realtime.operations.documents.store import MAX_OPEN, Asker, DocumentStore, Loaded
 from signtusk_realtime.operations.documents.told import Teller
 from signtusk_realtime.operations.documents.workshop import Workshop
 from signtusk_realtime.protocol.edits import ResolveAnswer, ResolveBody
@@ -152,15 +152,20 @@ class ResolveConflicts:
         if call.body.resolution is not UNSET:
             return decisions_for(loaded.open_records, call.body.resolution, call.document_id)
         assert call.body.decisions is not UNSET, "checked by the caller"
-        decisions = tuple(
-            Decision(
-                one.conflict_id,
-                one.rev,
-                one.take,
-                UNSET if one.value is UNSET else check_value(one.value, ()),
+        asked = call.body.decisions
+        if len(asked) > MAX_OPEN:
+            raise Refused(f"{len(asked)} decisions; at most {MAX_OPEN} are taken at once", code="limit_exceeded")
+
+        def read() -> tuple[Decision, ...]:
+            return tuple(
+                Decision(
+                    one.conflict_id, one.rev, one.take, UNSET if one.value is UNSET else check_value(one.value, ())
+                )
+                for one in asked
             )
-            for one in call.body.decisions
-        )
+
+        # Whatever a value holds, a decision is worth about a hundred bytes of work and its values are bounded by the body.
+        decisions = await self._workshop.do(read, size=max(loaded.weight, 100 * len(asked)))
         known = {str(record.conflict_id): record for record in loaded.open_records}
         missing = [one.conflict_id for one in decisions if one.conflict_id not in known]
         if missing:
@@ -169,7 +174,7 @@ class ResolveConflicts:
             for found in snapshot.results:
                 known |= {str(r.conflict_id): r for r in map(records.decode_conflict, (one.value for one in found))}
         try:
-            check_decisions(known.values(), decisions)
+            await self._workshop.do(partial(check_decisions, known.values(), decisions), size=loaded.weight)
         except Refused as error:
             raise DecisionRefused(error, known.get(str(error.conflict_id))) from None
         return decisions

@@ -348,3 +348,39 @@ async def test_conflicts_survive_the_node(desk: Desk, make_desk: Any) -> None:
     assert (await other.resolve(resolution="overwrite")).version == 3
     assert other.documents.statistics.total == Statistics()
     assert json.loads(encode(await other.read()))["openConflicts"] == 0
+
+
+@pytest.mark.parametrize("word", ["merge", "overwrite"])
+async def test_a_part_of_a_parked_edit_that_has_no_place_is_not_lost(desk: Desk, word: str) -> None:
+    """Another part of what an invariant parked lost what it lay in: the decision is refused, all stays open, and `reject` still drops it."""
+    fields = [{"id": "f1", "recipientId": "r1"}, {"id": "f2", "label": "x"}]
+    await desk.create(recipients=[{"id": "r1"}, {"id": "r2"}], signatureFields=fields)
+    await desk.edit("bob", baseVersion=1, deletes=["/recipients/r2"])
+    changes = {"/signatureFields/f1/recipientId": "r2", "/signatureFields/f2/label": "dear"}
+    assert (await desk.edit("ann", baseVersion=1, changes=changes)).status == "parked"
+    await desk.edit("cy", baseVersion=2, deletes=["/signatureFields/f2"])
+    error = await refusal(desk.resolve("di", resolution=word))
+    assert (error.code, error.path) == ("invalid_path", ("signatureFields", "f2", "label"))
+    assert len(await desk.opened()) == 1
+    assert (await desk.resolve("di", resolution="reject")).success
+    assert await desk.opened() == []
+
+
+@pytest.mark.parametrize("word", ["merge", "overwrite"])
+async def test_what_cannot_stand_there_is_not_decided(desk: Desk, word: str) -> None:
+    """The parent of a parked value is gone: a decision that would change nothing is refused, and the value stays open."""
+    await desk.create(a={"b": {"x": 1}})
+    await desk.edit("bob", baseVersion=1, deletes=["/a/b"])
+    assert (await desk.edit("ann", baseVersion=1, changes={"/a/b/x": 2}, strategy="manual")).status == "parked"
+    await desk.edit("cy", baseVersion=2, deletes=["/a"])
+    before = (await desk.read()).version
+    assert (await refusal(desk.resolve("di", resolution=word))).code == "invalid_path"
+    assert (await desk.read()).version == before
+    assert len(await desk.opened()) == 1
+
+
+async def test_so_many_decisions_are_taken_at_once(desk: Desk) -> None:
+    """As many as conflicts may be open."""
+    await parked(desk)
+    decisions = [{"conflictId": f"c{number}", "rev": 1, "take": "current"} for number in range(10_001)]
+    assert (await refusal(desk.resolve("di", decisions=decisions))).code == "limit_exceeded"
