@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# See that nginx and haproxy are there, for the tests of smuggling behind them. Without them those tests are skipped, and say so.
+# See that nginx, haproxy and iptables are there, for the tests of smuggling behind proxies and of a primary that the network cuts off. Without
+# them those tests are skipped, and say so.
 set -euo pipefail
 
 missing=()
-for name in nginx haproxy; do
+for name in nginx haproxy iptables; do
     PATH="$PATH:/usr/sbin:/usr/local/sbin" command -v "$name" >/dev/null || missing+=("$name")
 done
 if [ "${#missing[@]}" = 0 ]; then exit 0; fi
@@ -20,7 +21,7 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
 fi
 cat >&2 <<END
 *********************************************************************************************
-* NOT TESTED: smuggling behind ${missing[*]}.
+* NOT TESTED: what needs ${missing[*]}.
 * To test it: sudo apt-get install --no-install-recommends ${missing[*]}
 *********************************************************************************************
 END

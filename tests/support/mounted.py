@@ -40,6 +40,7 @@ class Mounted(NamedTuple):
     port: int
     hub: Hub
     engine: Engine
+    verbs: Verbs
 
     @property
     def url(self) -> str:
@@ -67,6 +68,7 @@ async def serving_mounted(
         connection_timeout_s=connection_timeout_s,
         closed=lambda connection, code: verbs.connect.closed(connection),
         controlled=control.controlled,
+        control_lost=control.lost,
     )
     await engine.start(hub)
     await hub.start()
@@ -78,7 +80,7 @@ async def serving_mounted(
     doors = make_doors(hub, engine, pumps, limits=limits, verbs=verbs)
     try:
         async with uvicorn_serving(Starlette(routes=[Below("/", make_mount(doors))])) as port:
-            yield Mounted(port, hub, engine)
+            yield Mounted(port, hub, engine, verbs)
             doors.entrance.is_stopping = True
             await hub.close()
     finally:
